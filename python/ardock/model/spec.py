@@ -1,0 +1,280 @@
+"""What a user asks for: a container, in Docker's terms.
+
+A `ContainerSpec` is a value: it is checked and resolved only when it is planned (`ardock.engine.containers.plan`), so
+that a record read back from somewhere else is handled like one typed by hand. Sizes may be ints of bytes or Docker
+strings such as ``"64m"``. No field can be changed once the container runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+import msgspec
+
+Propagation = Literal["private", "rprivate", "slave", "rslave", "shared", "rshared"]
+Network = Literal["none", "host"]
+ScratchKind = Literal["disk", "memory", "none"]
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A mount on top of the root.
+
+    Attributes:
+        type: ``"bind"`` or ``"tmpfs"``.
+        source: For a bind: absolute host path.
+        target: Required. Absolute path in the container; made where missing.
+        read_only: No writes through it.
+        propagation: For a bind, as in mount(8); Docker's default is ``"rprivate"``.
+        recursive: For a bind: what is mounted beneath the source comes along.
+        create_source: For a bind: make a missing source as a directory (``docker run -v`` does, ``--mount`` does not).
+        options: For a tmpfs: mount(8) options such as ``"size=64m,mode=1777,noexec"``.
+    """
+
+    target: str
+    type: Literal["bind", "tmpfs"] = "bind"
+    source: str = ""
+    read_only: bool = False
+    propagation: Propagation = "rprivate"
+    recursive: bool = True
+    create_source: bool = False
+    options: str = ""
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A device of the host to be had inside.
+
+    Attributes:
+        source: Required. Absolute path of a device node on the host.
+        target: Path beneath /dev in the container; empty is the same as `source`.
+        permissions: Letters of ``rwm``.
+    """
+
+    source: str
+    target: str = ""
+    permissions: str = "rwm"
+
+
+class Ulimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A resource limit.
+
+    Attributes:
+        name: Docker's (and setrlimit's) name in lower case: ``"nofile"``, ``"core"``, ...
+        soft: -1 is unlimited.
+        hard: -1 is unlimited.
+    """
+
+    name: str
+    soft: int
+    hard: int
+
+
+class LogOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A log of both output streams, kept by the keeper in the engine's root folder.
+
+    Attributes:
+        max_size: Rotate past so many bytes.
+        max_files: Files kept, the current one included.
+    """
+
+    max_size: int | str = "10m"
+    max_files: int = 3
+
+
+class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A container that is to be run. Only `argv` and one of `rootfs` and `layers` are required.
+
+    Attributes:
+        argv: Program and arguments. A name without a slash is looked up along the container's PATH.
+        rootfs: Absolute host path of a directory that becomes the root file system.
+        layers: Instead: directories to be stacked, topmost first (needs a `scratch` other than ``"none"``).
+        scratch: Where writes to the root go: ``"disk"`` (an overlay in the engine's root folder), ``"memory"`` (an
+            overlay in memory charged to the container) or ``"none"`` (into `rootfs` itself). None: the engine's default.
+        scratch_size: The most that ``"memory"`` scratch may hold; None is the kernel's default.
+        env: Environment in addition to PATH, HOSTNAME, HOME (and TERM with `tty`).
+        cwd: Working directory, absolute; made where missing. Empty is ``/``.
+        user: ``"name|uid[:group|gid]"``; empty is root.
+        group_add: Further groups by name or number.
+        hostname: None is the first 12 digits of the container's id.
+        domainname: NIS domain name.
+        memory: Hard memory limit; at least 4 MiB.
+        memory_swap: Memory and swap together; -1 unlimited, None twice `memory`.
+        memory_reservation: Soft limit.
+        cpus: Number of CPUs, such as 0.5.
+        cpu_shares: Relative weight; the kernel's default is 1024.
+        cpu_quota: µs of CPU a period; excludes `cpus`.
+        cpu_period: µs; excludes `cpus`.
+        cpuset_cpus: CPUs it may run on, such as ``"0-1"``.
+        cpuset_mems: Memory nodes, such as ``"0"``.
+        pids_limit: Most tasks; -1 or 0 unlimited, None no limit of its own.
+        network: ``"none"`` (loopback only) or ``"host"``.
+        ipc: ``"private"`` or ``"host"``.
+        pid: ``"private"`` or ``"host"``.
+        uts: ``"private"`` or ``"host"``.
+        cgroupns: ``"private"`` or ``"host"``.
+        read_only: Make the root file system read-only.
+        tmpfs: Path to mount(8) options (may be empty), as ``docker run --tmpfs``.
+        mounts: Further mounts, in order.
+        devices: Devices of the host.
+        device_cgroup_rules: Docker's ``--device-cgroup-rule``, such as ``"c 1:3 mr"``.
+        cap_add: Capability names with or without ``CAP_``, or ``"ALL"``.
+        cap_drop: The same; `cap_add` wins over ``"ALL"`` here.
+        privileged: All capabilities, no seccomp, no masks, every device. Still namespaced.
+        seccomp: None is Docker's default policy; ``"unconfined"``; or the absolute path of a JSON profile.
+        no_new_privileges: Set PR_SET_NO_NEW_PRIVS.
+        apparmor: Profile name; None is the default; ``"unconfined"``.
+        ulimits: Resource limits.
+        sysctls: Namespaced kernel parameters such as ``{"net.ipv4.ip_forward": "1"}``.
+        shm_size: Size of a /dev/shm of its own; None shares the container's one tmpfs.
+        oom_score_adj: -1000 to 1000.
+        stop_signal: What `stop` sends first.
+        stop_timeout: Seconds between that and SIGKILL.
+        timeout: Seconds after which the program is killed; None never.
+        tty: A terminal for all three standard streams.
+        tty_size: Its first size: rows and columns.
+        stdin_open: Keep standard input open (else it is /dev/null).
+        umask: File mode mask.
+        add_hosts: Lines for /etc/hosts, ``"name:address"``.
+        dns: Name servers for /etc/resolv.conf.
+        dns_search: Search domains; ``["."]`` is none.
+        dns_options: Resolver options.
+        labels: The user's own key-value pairs; travel with the container's record.
+        log: Keep a log; None keeps none.
+    """
+
+    argv: tuple[str, ...]
+    rootfs: str | None = None
+    layers: tuple[str, ...] = ()
+    scratch: ScratchKind | None = None
+    scratch_size: int | str | None = None
+    env: dict[str, str] = {}
+    cwd: str = ""
+    user: str = ""
+    group_add: tuple[str, ...] = ()
+    hostname: str | None = None
+    domainname: str | None = None
+    memory: int | str | None = None
+    memory_swap: int | str | None = None
+    memory_reservation: int | str | None = None
+    cpus: float | str | None = None
+    cpu_shares: int | None = None
+    cpu_quota: int | None = None
+    cpu_period: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    pids_limit: int | None = None
+    network: Network = "none"
+    ipc: Literal["private", "host"] = "private"
+    pid: Literal["private", "host"] = "private"
+    uts: Literal["private", "host"] = "private"
+    cgroupns: Literal["private", "host"] = "private"
+    read_only: bool = False
+    tmpfs: dict[str, str] = {}
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    seccomp: str | None = None
+    no_new_privileges: bool = False
+    apparmor: str | None = None
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: dict[str, str] = {}
+    shm_size: int | str | None = None
+    oom_score_adj: int | None = None
+    stop_signal: int | str = "SIGTERM"
+    stop_timeout: float = 10.0
+    timeout: float | None = None
+    tty: bool = False
+    tty_size: tuple[int, int] = (0, 0)
+    stdin_open: bool = False
+    umask: int = 0o022
+    add_hosts: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    log: LogOptions | None = None
+
+
+class ContainerOptions(TypedDict, total=False):
+    """The fields of `ContainerSpec` but `argv`, as keyword arguments (a test holds the two together)."""
+
+    rootfs: str | None
+    layers: Sequence[str]
+    scratch: ScratchKind | None
+    scratch_size: int | str | None
+    env: dict[str, str]
+    cwd: str
+    user: str
+    group_add: Sequence[str]
+    hostname: str | None
+    domainname: str | None
+    memory: int | str | None
+    memory_swap: int | str | None
+    memory_reservation: int | str | None
+    cpus: float | str | None
+    cpu_shares: int | None
+    cpu_quota: int | None
+    cpu_period: int | None
+    cpuset_cpus: str | None
+    cpuset_mems: str | None
+    pids_limit: int | None
+    network: Network
+    ipc: Literal["private", "host"]
+    pid: Literal["private", "host"]
+    uts: Literal["private", "host"]
+    cgroupns: Literal["private", "host"]
+    read_only: bool
+    tmpfs: dict[str, str]
+    mounts: Sequence[Mount]
+    devices: Sequence[Device]
+    device_cgroup_rules: Sequence[str]
+    cap_add: Sequence[str]
+    cap_drop: Sequence[str]
+    privileged: bool
+    seccomp: str | None
+    no_new_privileges: bool
+    apparmor: str | None
+    ulimits: Sequence[Ulimit]
+    sysctls: dict[str, str]
+    shm_size: int | str | None
+    oom_score_adj: int | None
+    stop_signal: int | str
+    stop_timeout: float
+    timeout: float | None
+    tty: bool
+    tty_size: tuple[int, int]
+    stdin_open: bool
+    umask: int
+    add_hosts: Sequence[str]
+    dns: Sequence[str]
+    dns_search: Sequence[str]
+    dns_options: Sequence[str]
+    labels: dict[str, str]
+    log: LogOptions | None
+
+
+class ExecSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A program to be joined to a running container. What is not given is as for the container's first program.
+
+    Attributes:
+        argv: Program and arguments.
+        env: Environment in addition to the container's.
+        cwd: Working directory; None is the container's.
+        user: ``"name|uid[:group|gid]"``; None is the container's.
+        privileged: All capabilities, no seccomp.
+        tty: A terminal.
+        tty_size: Its first size: rows and columns.
+        stdin_open: Keep standard input open.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    user: str | None = None
+    privileged: bool = False
+    tty: bool = False
+    tty_size: tuple[int, int] = (0, 0)
+    stdin_open: bool = False
