@@ -29,8 +29,14 @@ const NOT_INHERITED: [&str; 8] = [
 fn main() {
     let workspace = Path::new(&variable("CARGO_MANIFEST_DIR")).join("../..");
     for source in ["rust/keeper", "rust/launch"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(source).join("src").display());
-        println!("cargo::rerun-if-changed={}", workspace.join(source).join("Cargo.toml").display());
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(source).join("src").display()
+        );
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(source).join("Cargo.toml").display()
+        );
     }
     for file in ["Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(file).display());
@@ -38,7 +44,9 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
 
     let out = PathBuf::from(variable("OUT_DIR"));
-    let target = variable("TARGET").into_string().expect("a target triple is ASCII");
+    let target = variable("TARGET")
+        .into_string()
+        .expect("a target triple is ASCII");
     let folder = target_folder(&out);
     let mut cargo = Command::new(variable("CARGO"));
     for name in NOT_INHERITED {
@@ -49,18 +57,39 @@ fn main() {
     cargo
         .current_dir(&workspace)
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
-        .args(["build", "--release", "--locked", "--package", "ardock-keeper"])
-        .args(["--bin", "ardock-keeper", "--target", &target, "--target-dir"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "ardock-keeper",
+        ])
+        .args([
+            "--bin",
+            "ardock-keeper",
+            "--target",
+            &target,
+            "--target-dir",
+        ])
         .arg(&folder);
-    let status = cargo.status().unwrap_or_else(|error| panic!("cannot start {cargo:?}: {error}"));
-    assert!(status.success(), "the keeper could not be built: {cargo:?} ended with {status}");
+    let status = cargo
+        .status()
+        .unwrap_or_else(|error| panic!("cannot start {cargo:?}: {error}"));
+    assert!(
+        status.success(),
+        "the keeper could not be built: {cargo:?} ended with {status}"
+    );
 
     let built = folder.join(&target).join("release/ardock-keeper");
     let result = out.join("ardock-keeper");
     fs::copy(&built, &result)
         .and_then(|_| fs::set_permissions(&result, fs::Permissions::from_mode(0o755)))
         .unwrap_or_else(|error| {
-            panic!("cannot copy {} to {}: {error}", built.display(), result.display())
+            panic!(
+                "cannot copy {} to {}: {error}",
+                built.display(),
+                result.display()
+            )
         });
 }
 
@@ -70,8 +99,10 @@ fn main() {
 /// and clippy builds share one keeper; where cargo lays things out otherwise,
 /// in `OUT_DIR` itself, which is only slower.
 fn target_folder(out: &Path) -> PathBuf {
-    match out.ancestors().nth(4) {
-        Some(target) if target.join("CACHEDIR.TAG").exists() => target.join("keeper"),
+    let mut above = out.ancestors().skip(2);
+    let (build, _profile, target) = (above.next(), above.next(), above.next());
+    match (build.and_then(Path::file_name), target) {
+        (Some(name), Some(target)) if name == "build" => target.join("keeper"),
         _ => out.join("target"),
     }
 }

@@ -1,0 +1,138 @@
+# ardock's task file, for people and for CI alike. `make help` lists the targets.
+#
+# What takes long leaves a stamp in .venv/.stamps and is done again only when something it depends on
+# has changed: every target can be called at any time, on a bare clone too.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# Arguments for the test runners, such as: make test-python PYTEST="-k oom -x"
+PYTEST ?=
+CARGO_TEST ?=
+# CI builds what is committed: a lock file that does not fit is an error there.
+LOCKED := $(if $(CI),--locked)
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+# The interpreter whose interface the extension is built against, the same for every cargo command.
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+
+RUST := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
+PYTHON_SOURCES := $(shell find python/ardock -name '*.py' -o -name '*.pyi' -o -name py.typed)
+
+##@ Two commands to begin with
+
+.PHONY: run
+run: root build ## Set everything up and run a container on a copy-on-write view of this host's root
+	@packaging/first-run $(BIN)/ardock
+
+.PHONY: test
+test: test-rust test-python ## Set everything up and run every test, Rust and Python
+
+##@ Building
+
+.PHONY: setup
+setup: $(STAMPS)/packages ## Install what is missing: Debian packages, virtual environment, Python packages
+
+.PHONY: build
+build: $(STAMPS)/build ## Build the extension and the keeper; the command is then .venv/bin/ardock
+
+.PHONY: wheel
+wheel: $(STAMPS)/wheel ## Build the wheel into dist/
+
+.PHONY: sdist
+sdist: $(STAMPS)/sdist ## Build the source distribution into dist/
+
+.PHONY: clean
+clean: ## Remove all that was built, the virtual environment too
+	rm -rf target dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf python/ardock/_bin python/ardock/_core*.so
+	find python tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##@ Testing
+
+.PHONY: test-rust
+test-rust: root $(STAMPS)/packages ## Run the Rust tests (CARGO_TEST="..." passes arguments)
+	@# The extension crate is wiring without tests of its own, and could not be linked without Python.
+	cargo test --workspace --exclude ardock-python $(LOCKED) $(CARGO_TEST)
+
+.PHONY: test-python
+test-python: root build ## Run the Python tests (PYTEST="..." passes arguments)
+	$(BIN)/python -m pytest $(PYTEST)
+
+.PHONY: check-dist
+check-dist: root wheel sdist ## Install wheel and sdist into empty environments and run a container with each
+	packaging/check-dist dist/ardock-*.whl dist/ardock-*.tar.gz
+
+.PHONY: bench
+bench: root build peers ## Measure launching beside the kernel's floor, runc, docker and bwrap
+	$(BIN)/python bench/launch.py
+
+.PHONY: peers
+peers: root $(STAMPS)/host ## Install the other engines that tests and benches compare with, where possible
+	@packaging/setup-host --peers
+
+##@ Style
+
+.PHONY: lint
+lint: build ## Check style and types: ruff, mypy, stubtest, rustfmt, clippy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest ardock._core --mypy-config-file pyproject.toml
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
+
+.PHONY: format
+format: $(STAMPS)/packages ## Rewrite the sources in the project's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	cargo fmt --all
+
+##@ Upkeep
+
+.PHONY: lock
+lock: $(STAMPS)/packages ## Pin the newest allowed versions of all dependencies in the lock files
+	packaging/lock $(BIN)/python
+	cargo update
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: root
+root:
+	@[ "$$(id -u)" -eq 0 ] || { echo "make: containers need root: call make as root, e.g. with sudo" >&2; exit 1; }
+
+$(STAMPS)/host: packaging/setup-host
+	@PYTHON=$(PYTHON) packaging/setup-host
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/packages: $(STAMPS)/host requirements/dev.lock
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
+	@echo "setup: installing the Python packages of requirements/dev.lock into $(VENV)" >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock || \
+	  { echo "setup: pip could not install them (see above; is there a network?)" >&2; exit 1; }
+	@touch $@
+
+# An editable install: changes of Python files count at once, only Rust is built anew.
+$(STAMPS)/build: $(STAMPS)/packages pyproject.toml $(RUST)
+	$(BIN)/maturin develop --release $(LOCKED)
+	@touch $@
+
+$(STAMPS)/wheel: $(STAMPS)/packages pyproject.toml README.md LICENSE $(RUST) $(PYTHON_SOURCES)
+	rm -f dist/*.whl
+	$(BIN)/maturin build --release --out dist $(LOCKED)
+	@touch $@
+
+$(STAMPS)/sdist: $(STAMPS)/packages pyproject.toml README.md CHANGELOG.md LICENSE $(RUST) $(PYTHON_SOURCES)
+	rm -f dist/*.tar.gz
+	$(BIN)/maturin sdist --out dist
+	@touch $@
