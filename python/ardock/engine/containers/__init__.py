@@ -1,0 +1,1 @@
+"""Containers: what is asked for, planned, launched and awaited."""

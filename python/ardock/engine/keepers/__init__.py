@@ -1,0 +1,1 @@
+"""Keepers: starting, connecting, adopting and talking to them."""
