@@ -1,0 +1,254 @@
+"""Each thing that containers need of the host, looked at one by one, with the way to mend it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from ardock.engine.host.cgroups import Cgroups
+from ardock.engine.host.records import Check
+from ardock.engine.host.system import Host
+
+# System calls by number: from 424 on the numbers are the same on every architecture. With each the first kernel
+# that has it.
+_CALLS = {
+    "pidfd_send_signal": (424, "5.1"),
+    "open_tree": (428, "5.2"),
+    "move_mount": (429, "5.2"),
+    "fsopen": (430, "5.2"),
+    "fsconfig": (431, "5.2"),
+    "fsmount": (432, "5.2"),
+    "pidfd_open": (434, "5.3"),
+    "clone3": (435, "5.3"),
+    "close_range": (436, "5.9"),
+    "openat2": (437, "5.6"),
+    "mount_setattr": (442, "5.12"),
+}
+
+# linux/capability.h. Each with what it is for.
+_CAPABILITIES = {
+    "CAP_CHOWN": (0, "scratch folders and devices get their owners"),
+    "CAP_DAC_OVERRIDE": (1, "root file systems of other users are read"),
+    "CAP_FOWNER": (3, "modes of generated files are set"),
+    "CAP_KILL": (5, "programs of other users are stopped"),
+    "CAP_SETGID": (6, "the program's groups are set"),
+    "CAP_SETUID": (7, "the program's user is set"),
+    "CAP_SETPCAP": (8, "capabilities are dropped from the bounding set"),
+    "CAP_NET_ADMIN": (12, "the loopback link is set up"),
+    "CAP_SYS_CHROOT": (18, "mount namespaces are joined"),
+    "CAP_SYS_ADMIN": (21, "namespaces and mounts are made"),
+    "CAP_MKNOD": (27, "device nodes are made"),
+}
+_CAP_SYS_RESOURCE = 24
+
+_FILESYSTEMS = {
+    "overlay": "a root file system of layers with a scratch",
+    "tmpfs": "/dev, /dev/shm and scratch in memory",
+    "proc": "/proc",
+    "sysfs": "/sys",
+    "devpts": "terminals",
+    "mqueue": "POSIX message queues",
+}
+
+OLDEST_KERNEL = (5, 14)
+"""The first kernel with all that the cgroup v2 code uses: `cgroup.kill` is the last of it."""
+
+
+def privileges(host: Host) -> Iterator[Check]:
+    """Root, capabilities, and what this process would hand down to every container."""
+    group = "privileges"
+    uid = int((host.status("Uid") or "0 0").split()[1])  # the effective one
+    yield Check(
+        group=group,
+        name="root",
+        status="ok" if uid == 0 else "failed",
+        found="yes" if uid == 0 else f"no, user {uid}",
+        remedy="" if uid == 0 else "run ardock as root, such as by sudo",
+    )
+    effective = int(host.status("CapEff") or "0", 16)
+    missing = [f"{name} ({why})" for name, (bit, why) in _CAPABILITIES.items() if not effective >> bit & 1]
+    yield Check(
+        group=group,
+        name="capabilities",
+        status="failed" if missing else "ok",
+        found=f"missing {', '.join(missing)}" if missing else "all that are needed",
+        remedy="start ardock with these capabilities; in a container of another engine that takes --privileged"
+        if missing
+        else "",
+    )
+    resource = bool(effective >> _CAP_SYS_RESOURCE & 1)
+    yield Check(
+        group=group,
+        name="CAP_SYS_RESOURCE",
+        status="ok" if resource else "note",
+        found="yes"
+        if resource
+        else "no: --ulimit cannot go above this process's own hard limits, nor --oom-score-adj below its own score",
+        remedy="" if resource else "start ardock with CAP_SYS_RESOURCE where containers need that",
+    )
+    filtered = host.status("Seccomp") not in {"", "0"}
+    bound = host.status("NoNewPrivs") == "1"
+    inherited = [name for name, there in (("a seccomp filter", filtered), ("no-new-privileges", bound)) if there]
+    yield Check(
+        group=group,
+        name="inherited restrictions",
+        status="failed" if inherited else "ok",
+        found=f"{' and '.join(inherited)}, which every container would inherit" if inherited else "none",
+        remedy="start ardock outside of that sandbox, or accept it: open_engine(keep_inherited_seccomp=True)"
+        if inherited
+        else "",
+    )
+
+
+def kernel(host: Host) -> Iterator[Check]:
+    """Version, system calls, file systems, namespaces, seccomp, AppArmor, memfds."""
+    group = "kernel"
+    release = host.text("/proc/sys/kernel/osrelease") or ""
+    parsed = re.match(r"(\d+)\.(\d+)", release)
+    version = (int(parsed[1]), int(parsed[2])) if parsed else (0, 0)
+    recent = version >= OLDEST_KERNEL
+    oldest = ".".join(map(str, OLDEST_KERNEL))
+    yield Check(
+        group=group,
+        name="version",
+        status="ok" if recent else "failed",
+        found=release or "unknown",
+        remedy="" if recent else f"boot Linux {oldest} or newer",
+    )
+    absent = {name: since for name, (number, since) in _CALLS.items() if not host.has_call(number)}
+    listed = ", ".join(f"{name} (since {since})" for name, since in absent.items())
+    yield Check(
+        group=group,
+        name="system calls",
+        status="failed" if absent else "ok",
+        found=f"refused: {listed}" if absent else f"all {len(_CALLS)} that are needed",
+        remedy=""
+        if not absent
+        else f"boot Linux {oldest} or newer as root; in a container of another engine these may be forbidden by its "
+        "seccomp profile",
+    )
+    known = {line.split()[-1] for line in host.lines("/proc/filesystems") if line.split()}
+    for name, why in _FILESYSTEMS.items():
+        there = name in known
+        yield Check(
+            group=group,
+            name=f"{name} file system",
+            status="ok" if there else "failed",
+            found="yes" if there else f"no; needed for {why}",
+            remedy="" if there else f"modprobe {name}, or boot a kernel that has it",
+        )
+    namespaces = [
+        name for name in ("pid", "net", "ipc", "mnt", "uts", "cgroup") if not host.exists(f"/proc/self/ns/{name}")
+    ]
+    yield Check(
+        group=group,
+        name="namespaces",
+        status="failed" if namespaces else "ok",
+        found=f"missing: {', '.join(namespaces)}" if namespaces else "pid, net, ipc, mnt, uts, cgroup",
+        remedy="boot a kernel that has them (CONFIG_NAMESPACES and the ones below it)" if namespaces else "",
+    )
+    users = host.exists("/proc/self/ns/user") and (host.number("/proc/sys/user/max_user_namespaces") or 0) > 0
+    yield Check(
+        group=group,
+        name="user namespaces",
+        status="ok" if users else "note",
+        found="yes (containers do not use them yet)" if users else "no (containers do not use them yet)",
+        remedy="" if users else "sysctl user.max_user_namespaces=15000",
+    )
+    actions = (host.text("/proc/sys/kernel/seccomp/actions_avail") or "").split()
+    yield Check(
+        group=group,
+        name="seccomp filters",
+        status="ok" if "errno" in actions else "failed",
+        found="yes" if "errno" in actions else "no; containers run with Docker's system call filter by default",
+        remedy=""
+        if "errno" in actions
+        else "boot a kernel with CONFIG_SECCOMP_FILTER, or use --security-opt seccomp=unconfined",
+    )
+    armoured = host.text("/sys/module/apparmor/parameters/enabled") == "Y"
+    yield Check(
+        group=group,
+        name="AppArmor",
+        status="ok",
+        found="enabled" if armoured else "not enabled; containers run without a profile",
+    )
+    executable = host.executable_memfd()
+    yield Check(
+        group=group,
+        name="executable memfd",
+        status="ok" if executable else "note",
+        found="yes" if executable else "no: the keeper runs from its installed file by a read-only mount instead",
+        remedy="" if executable else "sysctl vm.memfd_noexec=0",
+    )
+
+
+def control_groups(host: Host, cgroups: Cgroups) -> Iterator[Check]:
+    """Layout and controllers."""
+    group = "cgroups"
+    if cgroups.version == 0:
+        yield Check(
+            group=group,
+            name="layout",
+            status="failed",
+            found="no cgroup file system is mounted",
+            remedy="mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        )
+        return
+    where = cgroups.v2 if cgroups.version == 2 else os.path.commonpath(cgroups.v1.values())
+    yield Check(
+        group=group,
+        name="layout",
+        status="failed" if cgroups.readonly else "ok",
+        found=f"{cgroups.layout}, read-only: {', '.join(cgroups.readonly)}"
+        if cgroups.readonly
+        else f"{cgroups.layout} ({where})",
+        remedy="mount -o remount,rw them; in a container of another engine that takes --privileged"
+        if cgroups.readonly
+        else "",
+    )
+    wanted = {
+        "memory": "--memory",
+        "cpu": "--cpus and --cpu-shares",
+        "pids": "--pids-limit",
+        "cpuset": "--cpuset-cpus",
+    }
+    if cgroups.version == 1:
+        wanted["devices"] = "device rules; without them containers get no CAP_MKNOD"
+        # On version 2 cgroup.freeze needs no controller.
+        wanted["freezer"] = "pausing"
+    for controller, purpose in wanted.items():
+        there = cgroups.has(controller)
+        needed = controller in {"memory", "cpu", "pids"}
+        yield Check(
+            group=group,
+            name=f"{controller} controller",
+            status="ok" if there else "failed" if needed else "note",
+            found="yes" if there else f"no; needed for {purpose}",
+            remedy="" if there else _controller_remedy(controller, cgroups),
+        )
+    if cgroups.has("memory"):
+        yield _swap_check(host, cgroups)
+
+
+def _controller_remedy(controller: str, cgroups: Cgroups) -> str:
+    if cgroups.version == 1:
+        path = f"/sys/fs/cgroup/{controller}"
+        return f"mkdir -p {path} && mount -t cgroup -o {controller} {controller} {path}"
+    parameter = "cgroup_enable=memory" if controller == "memory" else f"CONFIG_CGROUP_{controller.upper()}"
+    return f"boot with {parameter}" if controller == "memory" else f"boot a kernel with {parameter}"
+
+
+def _swap_check(host: Host, cgroups: Cgroups) -> Check:
+    # Version 2 shows memory.swap.max only below the root: there the kernel's parameter tells.
+    if cgroups.version == 1:
+        counted = host.exists(f"{cgroups.v1['memory']}/memory.memsw.usage_in_bytes")
+    else:
+        counted = "swapaccount=0" not in (host.text("/proc/cmdline") or "").split()
+    return Check(
+        group="cgroups",
+        name="swap accounting",
+        status="ok" if counted else "note",
+        found="yes" if counted else "no: --memory-swap cannot be honoured",
+        remedy="" if counted else "boot with swapaccount=1",
+    )

@@ -1,0 +1,218 @@
+"""Reading the host: files of /proc and /sys, file systems, and which system calls the kernel knows.
+
+Everything goes through one `Host`, whose root folder and calls can be others, so that each check is tested against
+machines that are not at hand.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+MFD_EXEC = 0x10
+"""linux/memfd.h, since Linux 6.3; Python's `os` has no name for it yet."""
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of /proc/self/mountinfo, as far as it matters here.
+
+    Attributes:
+        target: Where it is mounted.
+        device: ``major:minor``.
+        kind: The file system's type.
+        source: What is mounted, such as ``/dev/vda1``.
+        readonly: The mount or its file system is read-only.
+        options: The file system's own options.
+    """
+
+    target: str
+    device: str
+    kind: str
+    source: str
+    readonly: bool
+    options: frozenset[str]
+
+
+class Space(msgspec.Struct, frozen=True, kw_only=True):
+    """Room on a file system.
+
+    Attributes:
+        free_bytes: For root.
+        free_inodes: None where the file system makes them as needed (btrfs).
+    """
+
+    free_bytes: int
+    free_inodes: int | None
+
+
+def call_errno(number: int) -> int:
+    """The errno of a system call made with nothing but invalid arguments (-1 for each), 0 if it succeeded.
+
+    All calls asked about refuse such flags, sizes and descriptors before they do anything, so what tells is whether
+    the answer is ENOSYS.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    ctypes.set_errno(0)
+    invalid = [ctypes.c_long(-1)] * 6
+    return ctypes.get_errno() if libc.syscall(ctypes.c_long(number), *invalid) == -1 else 0
+
+
+def memfd_errno(flags: int) -> int:
+    """The errno of making a memfd with `flags`, 0 if it can be made."""
+    try:
+        os.close(os.memfd_create("ardock-doctor", flags))
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
+
+
+def space_of(path: Path) -> Space:
+    """Room on the file system of an existing path."""
+    found = os.statvfs(path)
+    inodes = found.f_favail if found.f_files else None
+    return Space(free_bytes=found.f_bavail * found.f_frsize, free_inodes=inodes)
+
+
+class Host:
+    """A machine, read through its file system.
+
+    Args:
+        prefix: The folder that stands for ``/``.
+        call: As `call_errno`.
+        memfd: As `memfd_errno`.
+        space: As `space_of`; given paths beneath `prefix`.
+    """
+
+    def __init__(
+        self,
+        prefix: Path = Path("/"),
+        *,
+        call: Callable[[int], int] = call_errno,
+        memfd: Callable[[int], int] = memfd_errno,
+        space: Callable[[Path], Space] = space_of,
+    ) -> None:
+        self._prefix = prefix
+        self._call = call
+        self._memfd = memfd
+        self._space = space
+
+    def __repr__(self) -> str:
+        return f"<Host at {self._prefix}>"
+
+    def path(self, path: str | Path) -> Path:
+        """Where an absolute path of that machine lies."""
+        return self._prefix / str(path).lstrip("/")
+
+    def exists(self, path: str | Path) -> bool:
+        """Whether there is such a path."""
+        return self.path(path).exists()
+
+    def text(self, path: str | Path) -> str | None:
+        """A file's text without the white space at its ends; None where it is not there or cannot be read."""
+        try:
+            return self.path(path).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return None
+
+    def lines(self, path: str | Path) -> list[str]:
+        """A file's lines; none where it is not there."""
+        return (self.text(path) or "").splitlines()
+
+    def number(self, path: str | Path) -> int | None:
+        """The first number of a file; None where there is none."""
+        words = (self.text(path) or "").split()
+        try:
+            return int(words[0]) if words else None
+        except ValueError:
+            return None
+
+    def status(self, field: str) -> str:
+        """A field of /proc/self/status; empty where the kernel has none of that name."""
+        for line in self.lines("/proc/self/status"):
+            name, _, value = line.partition(":")
+            if name == field:
+                return value.strip()
+        return ""
+
+    def hard_limit(self, name: str) -> int | None:
+        """A hard limit of this process by its name in /proc/self/limits; None where it is unlimited or not there."""
+        for line in self.lines("/proc/self/limits"):
+            if line.startswith(name):
+                value = line[len(name) :].split()[1]
+                return int(value) if value != "unlimited" else None
+        return None
+
+    def meminfo(self, field: str) -> int | None:
+        """Bytes of a field of /proc/meminfo."""
+        for line in self.lines("/proc/meminfo"):
+            name, _, value = line.partition(":")
+            if name == field:
+                return int(value.split()[0]) * 1024
+        return None
+
+    def has_call(self, number: int) -> bool:
+        """Whether the kernel has a system call and lets this process make it.
+
+        A seccomp filter around us (we may be in a container ourselves) says EPERM where the kernel would find fault
+        with the arguments; so does the kernel where privileges are missing, which a check of its own tells.
+        """
+        return self._call(number) not in {errno.ENOSYS, errno.EPERM}
+
+    def executable_memfd(self) -> bool:
+        """Whether a program may be run from a memfd (``vm.memfd_noexec`` below 2)."""
+        # EINVAL: a kernel before 6.3, where every memfd may be executed and the flag is not known.
+        return self._memfd(MFD_EXEC) in {0, errno.EINVAL}
+
+    def mounts(self) -> list[Mount]:
+        """The mount table, in the order of mounting."""
+        return [_parse_mount(line) for line in self.lines("/proc/self/mountinfo")]
+
+    def mount_of(self, path: Path) -> Mount | None:
+        """The mount that a path lies on, or would lie on once made."""
+        existing = self.nearest(path)
+        best: Mount | None = None
+        for mount in self.mounts():
+            inside = existing == Path(mount.target) or Path(mount.target) in existing.parents
+            # Of several on the same place the last one mounted is seen.
+            if inside and (best is None or len(mount.target) >= len(best.target)):
+                best = mount
+        return best
+
+    def nearest(self, path: Path) -> Path:
+        """The path itself, or its nearest ancestor that is there, links resolved; as that machine names it."""
+        absolute = Path("/") / path
+        while not self.path(absolute).exists() and absolute != absolute.parent:
+            absolute = absolute.parent
+        resolved = self.path(absolute).resolve()
+        return Path("/") / resolved.relative_to(self._prefix.resolve())
+
+    def space(self, path: Path) -> Space:
+        """Room where a path is, or would be made."""
+        return self._space(self.path(self.nearest(path)))
+
+
+def _parse_mount(line: str) -> Mount:
+    """Read a line of mountinfo: proc_pid_mountinfo(5)."""
+    words = line.split(" ")
+    rest = words[words.index("-", 6) + 1 :]
+    options = frozenset(rest[2].split(","))
+    return Mount(
+        target=_unescape(words[4]),
+        device=words[2],
+        kind=rest[0],
+        source=_unescape(rest[1]),
+        readonly="ro" in words[5].split(",") or "ro" in options,
+        options=options,
+    )
+
+
+def _unescape(word: str) -> str:
+    """Space, tab, newline and backslash stand in octal there."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        word = word.replace(code, character)
+    return word
