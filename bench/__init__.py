@@ -1,0 +1,1 @@
+"""Benchmarks: each against the kernel's floor and against other engines."""

@@ -1,0 +1,170 @@
+"""Runs containers through ardock's Python interface, as a program that embeds it would.
+
+Started by the bench with a folder for the engine. Reads a JSON object a line,
+answers with one a line; ends when its input does.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if __package__ in {None, ""}:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import trio
+
+import ardock
+from bench import build, density
+from bench.measure import Slice
+from bench.systems import CPUS, MEMORY, PIDS, Place
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from typing import TextIO
+
+
+class WrongError(Exception):
+    """A container did not do what it should."""
+
+
+@dataclass
+class Job:
+    """One slice: what is asked, and what has been seen."""
+
+    n: int
+    in_flight: int
+    place: Place
+    started: list[float] = field(default_factory=list)
+    latencies_ms: list[float] = field(default_factory=list)
+    texts: list[bytes] = field(default_factory=list)
+
+    @property
+    def max_output(self) -> int:
+        """Where nothing is to be captured, nothing is asked for."""
+        return 1 << 20 if self.place.captures else 0
+
+    def specs(self) -> Iterator[ardock.ContainerSpec]:
+        """Yield the specs and note when each is asked for."""
+        for number in range(self.n):
+            text = self.place.text(f"{number:09}") if self.place.captures else ""
+            self.texts.append(text.encode())
+            self.started.append(time.perf_counter())
+            yield ardock.ContainerSpec(
+                argv=(build.PROGRAM, text) if text else ("/bin/true",),
+                rootfs=str(self.place.rootfs), scratch=self.place.scratch,
+                memory=MEMORY, cpus=CPUS, pids_limit=PIDS,
+            )  # fmt: skip
+
+    def collect(self, number: int, result: ardock.RunResult) -> None:
+        """Check one result and note its latency."""
+        self.latencies_ms.append((time.perf_counter() - self.started[number]) * 1000)
+        if result.error:
+            raise result.error
+        if result.exit_code != 0 or result.stdout != self.texts[number] or result.truncated:
+            raise WrongError(f"container {number}: exit code {result.exit_code}, stdout {result.stdout!r}")
+
+
+async def run_many(engine: ardock.Engine, job: Job) -> None:
+    """All by one call."""
+    async for result in engine.containers.run_many(job.specs(), max_output=job.max_output):
+        job.collect(result.index, result)
+
+
+async def run(engine: ardock.Engine, job: Job) -> None:
+    """A call each, `in_flight` of them at a time."""
+    waiting = enumerate(job.specs())
+
+    async def caller() -> None:
+        for number, spec in waiting:
+            job.collect(number, await engine.containers.run(spec, max_output=job.max_output))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(job.in_flight):
+            nursery.start_soon(caller)
+
+
+async def measure(engine: ardock.Engine, request: dict[str, object]) -> Slice:
+    """Run one slice."""
+    place = Place(
+        scratch="disk" if request["scratch"] == "disk" else "memory",
+        captures=bool(request["captures"]),
+        folder=Path(),
+        rootfs=Path(str(request["rootfs"])),
+    )
+    job = Job(n=int(str(request["n"])), in_flight=int(str(request["in_flight"])), place=place)
+    began = time.perf_counter()
+    if request["way"] == "run_many":
+        await run_many(engine, job)
+    else:
+        await run(engine, job)
+    wall = time.perf_counter() - began
+    if len(job.latencies_ms) != job.n:
+        raise WrongError(f"{len(job.latencies_ms)} results of {job.n}")
+    return Slice.of(wall, job.latencies_ms)
+
+
+async def hold(engine: ardock.Engine, request: dict[str, object], others: set[int]) -> dict[str, float]:
+    """Start containers that stay, and weigh them."""
+    count = int(str(request["n"]))
+    job = Job(n=count, in_flight=16, place=Place("memory", False, Path(), Path(str(request["rootfs"]))))
+    spec = next(job.specs())
+    stay = ardock.ContainerSpec(
+        argv=(build.PROGRAM, "-"), rootfs=spec.rootfs, scratch="memory", memory=MEMORY, cpus=CPUS, pids_limit=PIDS
+    )
+    before = density.weigh(density.ours(others))
+    async with trio.open_nursery() as nursery:
+        ready = trio.Semaphore(0)
+        done = trio.Event()
+        limit = trio.CapacityLimiter(job.in_flight)
+
+        async def keep() -> None:
+            async with limit:
+                container = await engine.containers.start(stay)
+            async with container:
+                ready.release()
+                await done.wait()
+
+        for _ in range(count):
+            nursery.start_soon(keep)
+        for _ in range(count):
+            await ready.acquire()
+        after = density.weigh(density.ours(others))
+        done.set()
+    return density.difference(before, after, count)
+
+
+async def requests() -> AsyncIterator[dict[str, object]]:
+    """Yield the requests of standard input."""
+    while line := await trio.to_thread.run_sync(sys.stdin.readline):
+        yield json.loads(line)
+
+
+def answer(output: TextIO, record: dict[str, object]) -> None:
+    print(json.dumps(record), file=output, flush=True)
+
+
+async def main() -> None:
+    """Serve until standard input ends."""
+    home = Path(sys.argv[1])
+    others = density.keepers()
+    try:
+        async with ardock.open_engine(root=home / "root", run_dir=home / "run") as engine:
+            async for request in requests():
+                try:
+                    if request["way"] == "hold":
+                        answer(sys.stdout, {**await hold(engine, request, others)})
+                    else:
+                        answer(sys.stdout, {**asdict(await measure(engine, request))})
+                except* (ardock.ArdockError, WrongError) as group:
+                    answer(sys.stdout, {"error": "; ".join(str(error) for error in group.exceptions)})
+    except ardock.ArdockError as error:
+        answer(sys.stdout, {"unusable": str(error)})
+
+
+if __name__ == "__main__":
+    trio.run(main)

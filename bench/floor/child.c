@@ -1,0 +1,3 @@
+#include "floor.h"
+#include <unistd.h>
+_Noreturn void child(struct launch *l) { (void)l; _exit(1); }

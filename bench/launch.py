@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Measures launching: ardock beside the kernel's floor and other engines, interleaved in one run.
+
+The same job for all: a static /bin/true in a fresh container with limits on memory, cpu and processes, from the call
+to its collected exit. A floor in C makes the system calls of ardock's launch and nothing else (bench/floor); other
+engines do as much of the job as they can (bench/peers.py says what they leave out). Each round gives each system a
+slice of time; a figure is the median over the rounds, so that whatever else the machine does meets all of them.
+
+Two sets, each with writes to the root kept in memory and on the disk: the program says nothing, or its 100 bytes are
+collected and compared. At the end, the memory that running containers take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if __package__ in {None, ""}:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from bench import build, held, measure, ours, peers, plot
+from bench.measure import Row, Slice
+from bench.systems import BrokenError, Place, Scratch, System, UnusableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+SETTLE_S = 0.2
+"""Between slices: the kernel takes namespaces and control groups down after their containers are gone."""
+
+NAMES = {
+    "floor": "floor",
+    "bare": "floor, bare pieces",
+    "run_many": "ardock run_many in-process",
+    "run": "ardock run, 32 in flight",
+    "run1": "ardock run, one at a time",
+    "core": "ardock _core.launch",
+    "cli": "ardock CLI",
+    "cli1": "ardock CLI, one at a time",
+    "bwrap": "bwrap",
+    "bwrap1": "bwrap, one at a time",
+    "crun": "crun",
+    "crun1": "crun, one at a time",
+    "runc": "runc",
+    "runc1": "runc, one at a time",
+    "docker": "docker",
+    "docker1": "docker, one at a time",
+}
+"""Short names for --systems, and what the results call them. Other engines run 8 at a time: their best."""
+
+
+def systems(place: Place, wanted: list[str]) -> list[System]:
+    """Make the systems of one set."""
+    dockerd = peers.Dockerd(place)
+    policy = ours.seccomp_program(place.folder)
+    make: dict[str, Callable[[str], System]] = {
+        "floor": lambda name: ours.Floor(name, place, policy, peers.GROUP),
+        "bare": lambda name: ours.Floor(name, place, ["--bare"], f"{peers.GROUP}-bare"),
+        "run_many": lambda name: ours.Ardock(name, "run_many", place, in_flight=0),
+        "run": lambda name: ours.Ardock(name, "run", place, in_flight=32),
+        "run1": lambda name: ours.Ardock(name, "run", place, in_flight=1),
+        "core": lambda name: ours.Ardock(name, "core", place, in_flight=1),
+        "cli": lambda name: ours.ArdockCommand(name, place, in_flight=8),
+        "cli1": lambda name: ours.ArdockCommand(name, place, in_flight=1),
+        "bwrap": lambda name: peers.Bwrap(name, place, in_flight=8),
+        "bwrap1": lambda name: peers.Bwrap(name, place, in_flight=1),
+        "crun": lambda name: peers.OciRuntime(name, "crun", place, in_flight=8),
+        "crun1": lambda name: peers.OciRuntime(name, "crun", place, in_flight=1),
+        "runc": lambda name: peers.OciRuntime(name, "runc", place, in_flight=8),
+        "runc1": lambda name: peers.OciRuntime(name, "runc", place, in_flight=1),
+        "docker": lambda name: peers.Docker(name, dockerd, place, in_flight=8),
+        "docker1": lambda name: peers.Docker(name, dockerd, place, in_flight=1),
+    }
+    return [make[short](NAMES[short]) for short in wanted]
+
+
+def run_set(place: Place, wanted: list[str], rounds: int, slice_s: float) -> list[Row]:
+    """Measure one set."""
+    with ExitStack() as stack:
+        ready: list[System] = []
+        for system in systems(place, wanted):
+            stack.callback(system.stop)
+            try:
+                system.start()
+            except UnusableError as reason:
+                note(f"left out: {system.name}: {reason}")
+                continue
+            ready.append(system)
+        return _rounds(ready, place, rounds, slice_s)
+
+
+def _rounds(ready: list[System], place: Place, rounds: int, slice_s: float) -> list[Row]:
+    note(f"scratch {place.scratch}, {'100 bytes collected' if place.captures else 'no output'}: warm-up")
+    sizes: dict[str, int] = {}
+    for system in ready:
+        n = max(8, 2 * system.in_flight)
+        # Twice: the first one is slower by what is loaded and grown once.
+        system.run(n)
+        sizes[system.name] = max(n, int(system.run(n).per_s * slice_s))
+        if isinstance(system, ours.Floor):
+            system.forget()
+    slices: dict[str, list[Slice]] = {system.name: [] for system in ready}
+    for number in range(rounds):
+        note(f"round {number + 1} of {rounds}")
+        # There and back, so that no system always follows the same one.
+        for system in ready if number % 2 == 0 else reversed(ready):
+            time.sleep(SETTLE_S)
+            slices[system.name].append(system.run(sizes[system.name]))
+    floors = [system.best() for system in ready if isinstance(system, ours.Floor) and system.name == NAMES["floor"]]
+    rows = []
+    for system in ready:
+        found = system.best() if isinstance(system, ours.Floor) else measure.over_rounds(slices[system.name])
+        rows.append(
+            Row(
+                system=system.name, per_s=round(found.per_s, 1), p50_ms=round(found.p50_ms, 3),
+                p99_ms=round(found.p99_ms, 3), n=found.n,
+                ratio_to_floor=round(found.per_s / floors[0].per_s, 3) if floors else None,
+                in_flight=system.in_flight, scratch=place.scratch, captures=place.captures,
+            )
+        )  # fmt: skip
+    return rows
+
+
+@contextmanager
+def place_for(scratch: Scratch, *, captures: bool, disk: Path) -> Iterator[Place]:
+    """Make a folder for one set, on a tmpfs or on the disk, and remove it with all that is in it."""
+    where = Path("/dev/shm") if scratch == "memory" else disk
+    folder = Path(tempfile.mkdtemp(prefix=f"{peers.GROUP}-", dir=where))
+    try:
+        yield Place(scratch=scratch, captures=captures, folder=folder, rootfs=build.rootfs(folder / "rootfs"))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        peers.remove_groups()
+
+
+def note(text: str) -> None:
+    """Say what goes on, beside the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(rows: list[Row]) -> str:
+    """Return the result for a terminal."""
+    lines = []
+    head = None
+    for row in rows:
+        if head != (row.scratch, row.captures):
+            head = (row.scratch, row.captures)
+            output = "100 bytes of output collected" if row.captures else "no output"
+            lines.append(f"\nscratch={row.scratch}, {output}")
+            lines.append(f"{'system':<28}{'in flight':>10}{'starts/s':>11}{'p50 ms':>10}{'p99 ms':>10}{'n':>8}{'of floor':>10}")
+        ratio = f"{row.ratio_to_floor:.1%}" if row.ratio_to_floor is not None else "-"
+        flight = row.in_flight or "own"
+        lines.append(
+            f"{row.system:<28}{flight:>10}{row.per_s:>11,.1f}{row.p50_ms:>10.2f}{row.p99_ms:>10.2f}{row.n:>8,}{ratio:>10}"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Return the machine in a line."""
+    model = next(
+        (line.split(": ", 1)[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        platform.machine(),
+    )
+    return f"{os.cpu_count()} cores ({model}), Linux {platform.release()}"
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("--quick", action="store_true", help="short slices, one round: shows that all works, no figures")
+    parser.add_argument("--rounds", type=int, help="default 5")
+    parser.add_argument("--slice", type=float, help="seconds of each system in each round, default 2")
+    parser.add_argument("--systems", default=",".join(NAMES), help=f"out of {','.join(NAMES)}")
+    parser.add_argument("--scratch", default="memory,disk", help="out of memory,disk")
+    parser.add_argument("--sets", default="silent,output", help="out of silent,output")
+    parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="a folder on the disk to be measured")
+    parser.add_argument("--hold", type=int, help="containers for the memory figures, default 200; 0 leaves them out")
+    parser.add_argument("--svg", type=Path, help="where to draw the plot; docs/launch.svg unless --quick or a choice was given")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    options.slice = options.slice or (0.2 if options.quick else 2.0)
+    options.hold = (20 if options.quick else 200) if options.hold is None else options.hold
+    for name, allowed in (("systems", NAMES), ("scratch", ("memory", "disk")), ("sets", ("silent", "output"))):
+        chosen = getattr(options, name).split(",")
+        if unknown := set(chosen) - set(allowed):
+            parser.error(f"--{name}: not known: {', '.join(sorted(unknown))}")
+        setattr(options, name, chosen)
+    if options.svg is None and not options.quick and options.systems == list(NAMES) and len(options.sets) == 2:
+        options.svg = DOCS / "launch.svg"
+    return options
+
+
+def main() -> int:
+    """Measure and report."""
+    options = arguments()
+    if os.geteuid() != 0:
+        note("bench: containers need root")
+        return 1
+    rows: list[Row] = []
+    memory: dict[str, dict[str, float]] = {}
+    try:
+        for kind in options.sets:
+            for scratch in options.scratch:
+                with place_for(scratch, captures=kind == "output", disk=options.work) as place:
+                    rows += run_set(place, options.systems, options.rounds, options.slice)
+        if options.hold:
+            with place_for("memory", captures=False, disk=options.work) as place:
+                memory = held.measure(place, options.systems, options.hold, note)
+    except (BrokenError, build.BuildError) as error:
+        note(f"bench: {error}")
+        return 1
+    if options.svg:
+        plot.write(rows, options.svg, machine())
+    if options.json:
+        print(json.dumps({"machine": machine(), "results": [asdict(row) for row in rows], "memory": memory}, indent=1))
+    else:
+        print(machine(), table(rows), held.table(memory), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

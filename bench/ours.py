@@ -1,0 +1,137 @@
+"""The floor and ardock as benched systems."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bench import build, measure
+from bench.measure import Slice
+from bench.systems import CPUS, MEMORY, PIDS, BrokenError, CommandSystem, Place, UnusableError, Worker
+
+FLOOR_IN_FLIGHT = (1, 2, 4, 8, 16)
+
+
+class Floor:
+    """The floor program at its best number in flight.
+
+    Each slice tries all numbers, so that the best is found under the conditions in which the others are measured; a
+    start waits in the kernel as much as it computes, and a fixed number would leave part of the machine idle.
+    """
+
+    def __init__(self, name: str, place: Place, options: list[str], group: str) -> None:
+        self.name = name
+        self.in_flight = 0
+        self.by_in_flight: dict[int, list[Slice]] = {number: [] for number in FLOOR_IN_FLIGHT}
+        self._command = ["--rootfs", str(place.rootfs), "--scratch", place.scratch, "--group", group, *options]
+        if place.captures:
+            self._command.append("--capture")
+        self._work = place.folder / f"floor-{group}"
+
+    def start(self) -> None:
+        """Build it and try one container."""
+        try:
+            self._command.insert(0, str(build.floor()))
+        except build.BuildError as error:
+            raise UnusableError(str(error)) from error
+        self._work.mkdir()
+        self._command += ["--work", str(self._work)]
+        try:
+            self._run(1, [1])
+        except BrokenError as error:
+            raise UnusableError(str(error)) from error
+
+    def run(self, n: int) -> Slice:
+        """Start `n` containers in all, divided among the numbers in flight."""
+        found = self._run(max(16, n // len(FLOOR_IN_FLIGHT)), list(FLOOR_IN_FLIGHT))
+        for number, one in found.items():
+            self.by_in_flight[number].append(one)
+        medians = {number: measure.over_rounds(slices) for number, slices in self.by_in_flight.items()}
+        self.in_flight, _ = measure.best(medians)
+        return found[self.in_flight]
+
+    def forget(self) -> None:
+        """Drop what was measured so far (the warm-up)."""
+        for slices in self.by_in_flight.values():
+            slices.clear()
+
+    def best(self) -> Slice:
+        """Return the median over the rounds at the best number in flight."""
+        _, found = measure.best({number: measure.over_rounds(all_) for number, all_ in self.by_in_flight.items()})
+        return found
+
+    def stop(self) -> None:
+        """Leave its folder to the harness, which removes the whole place."""
+
+    def _run(self, n: int, in_flight: list[int]) -> dict[int, Slice]:
+        command = [*self._command, "-n", str(n), "-j", ",".join(map(str, in_flight))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BrokenError(f"{self.name}: {done.stderr.strip()}")
+        records = [json.loads(line) for line in done.stdout.splitlines()]
+        return {int(record["in_flight"]): Slice.from_json(record) for record in records}
+
+
+class Ardock:
+    """A way to run containers from Python, in a process of its own that keeps its engine open through the rounds."""
+
+    def __init__(self, name: str, way: str, place: Place, *, in_flight: int) -> None:
+        self.name = name
+        self.in_flight = in_flight
+        self._way = way
+        self._place = place
+        self._worker: Worker | None = None
+
+    def start(self) -> None:
+        """Open the engine and try one container."""
+        home = self._place.folder / f"ardock-{self._way}-{self.in_flight}"
+        home.mkdir()
+        worker = Path(__file__).with_name("ardock_worker.py")
+        self._worker = Worker([sys.executable, str(worker), str(home)], self.name)
+        try:
+            self._ask(1)
+        except BrokenError as error:
+            raise UnusableError(str(error)) from error
+
+    def run(self, n: int) -> Slice:
+        """Run `n` containers to their collected exits."""
+        return Slice.from_json(self._ask(n))
+
+    def stop(self) -> None:
+        """Close the engine."""
+        if self._worker:
+            self._worker.end()
+
+    def _ask(self, n: int) -> dict[str, float]:
+        assert self._worker
+        place = self._place
+        return self._worker.ask(
+            way=self._way, n=n, in_flight=self.in_flight, rootfs=str(place.rootfs), scratch=place.scratch,
+            captures=place.captures,
+        )  # fmt: skip
+
+
+class ArdockCommand(CommandSystem):
+    """The command line, a process a container."""
+
+    def __init__(self, name: str, place: Place, *, in_flight: int) -> None:
+        program = [build.PROGRAM, place.text()] if place.captures else ["/bin/true"]
+        self._home = place.folder / f"ardock-cli-{in_flight}"
+        argv = [
+            str(Path(sys.executable).with_name("ardock")), "--root", str(self._home / "root"),
+            "--run-dir", str(self._home / "run"), "run", "--rm", "--rootfs", str(place.rootfs),
+            "--scratch", place.scratch, "--memory", str(MEMORY), "--cpus", str(CPUS), "--pids-limit", str(PIDS), *program,
+        ]  # fmt: skip
+        super().__init__(name, place, argv, in_flight=in_flight)
+
+    def start(self) -> None:
+        """Try it once."""
+        self._home.mkdir()
+        super().start()
+
+
+def seccomp_program(folder: Path) -> list[str]:
+    """Return the floor's options for the policy that ardock gives its containers, compiled by ardock itself."""
+    return ["--no-seccomp"]
