@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-import trio.abc
-
+from ardock.engine.containers.streams import InputStream, OutputStream, TerminalStream
 from ardock.model import ExecSpec, ExitRecord, Timings
 
 
@@ -32,10 +31,10 @@ class RunningProgram:
     pid: int
     started_at: int
     timings: Timings
-    stdin: trio.abc.SendStream | None
-    stdout: trio.abc.ReceiveStream | None
-    stderr: trio.abc.ReceiveStream | None
-    terminal: trio.abc.Stream | None
+    stdin: InputStream | None
+    stdout: OutputStream | None
+    stderr: OutputStream | None
+    terminal: TerminalStream | None
     exit: ExitRecord | None
 
     async def wait(self) -> ExitRecord:

@@ -1,0 +1,63 @@
+"""What had to be looked up on the host before a container could be planned: plain data between looking and deciding."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ardock.model.launch import DeviceNode
+
+
+class User(msgspec.Struct, frozen=True):
+    """A user of the container, resolved by the root's own passwd and group.
+
+    Attributes:
+        uid: User id.
+        gid: Group id.
+        groups: Supplementary groups.
+        home: Home directory.
+    """
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of the look-ups for one spec. Equal ones give equal plans, so this is part of a plan's cache key.
+
+    Attributes:
+        roots: Keys of the root's layers (``/roots/<key>`` in the keeper's namespace), topmost first.
+        user: Who the program runs as.
+        binds: For each bind in the spec's `mounts`, in order: it is a file (or device), not a directory.
+        host_shm: The host's /dev/shm is one more descriptor after those.
+        devices: Nodes to make in /dev: the spec's, or with `privileged` all of the host's.
+        masks: Paths in the container where the engine's own folders would show.
+        seccomp: Hash of the seccomp program; None is unconfined.
+    """
+
+    roots: tuple[int, ...]
+    user: User
+    binds: tuple[bool, ...] = ()
+    host_shm: bool = False
+    devices: tuple[DeviceNode, ...] = ()
+    masks: tuple[str, ...] = ()
+    seccomp: str | None = None
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a container goes and what becomes of its streams: what a plan depends on besides spec and host.
+
+    Attributes:
+        keeper: The keeper's number.
+        cgroup_parent: ``ardock-<engine id>/k<n>``.
+        scratch_dir: The keeper's folder of scratch directories, as it sees it: ``/store/scratch/k<n>``.
+        input: Standard input is the message's first descriptor.
+        capture: Bytes captured of each stream; None hands the pipes to the engine (``direct``).
+    """
+
+    keeper: int
+    cgroup_parent: str
+    scratch_dir: str
+    input: bool = False
+    capture: int | None = None

@@ -1,0 +1,74 @@
+"""What the planner must know of the host: read once, when an engine opens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """The host, as far as a plan depends on it.
+
+    Attributes:
+        cpus: CPUs that are online.
+        memory_nodes: Memory nodes that are online.
+        capabilities: Mask of what this process may give (its bounding set).
+        swap_accounting: Swap can be limited.
+        apparmor: The kernel confines by AppArmor.
+        hosts: The host's /etc/hosts.
+        resolv_conf: The host's /etc/resolv.conf.
+        hidden: The engine's own folders, absolute and resolved; never shown in a container that sees the host's root.
+        scratch: What a spec without one means: ``"disk"``, ``"memory"`` or ``"none"``.
+    """
+
+    cpus: frozenset[int] = frozenset({0})
+    memory_nodes: frozenset[int] = frozenset({0})
+    capabilities: int = (1 << 41) - 1
+    swap_accounting: bool = True
+    apparmor: bool = False
+    hosts: str = "127.0.0.1\tlocalhost\n"
+    resolv_conf: str = ""
+    hidden: tuple[str, ...] = ()
+    scratch: str = "disk"
+
+
+def parse_list(text: str) -> frozenset[int]:
+    """The numbers of a kernel list such as ``"0-3,8"``."""
+    numbers: set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        if first:
+            numbers.update(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)
+
+
+def _read(path: str, default: str = "") -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return default
+
+
+def _bounding_set() -> int:
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("CapBnd:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def gather(*, hidden: tuple[str, ...], scratch: str) -> Facts:
+    """Read the host's facts."""
+    swap = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists() or Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    return Facts(
+        cpus=parse_list(_read("/sys/devices/system/cpu/online", f"0-{(os.cpu_count() or 1) - 1}")),
+        memory_nodes=parse_list(_read("/sys/devices/system/node/online", "0")),
+        capabilities=_bounding_set(),
+        swap_accounting=swap,
+        apparmor=_read("/sys/module/apparmor/parameters/enabled").strip() == "Y",
+        hosts=_read("/etc/hosts", "127.0.0.1\tlocalhost\n"),
+        resolv_conf=_read("/etc/resolv.conf"),
+        hidden=hidden,
+        scratch=scratch,
+    )
