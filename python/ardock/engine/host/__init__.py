@@ -1,9 +1,10 @@
-"""The examination of the host that `ardock doctor` shows: can containers run here, and how many of them?"""
+"""The host, looked at: can containers run here and how many (`ardock doctor`), what is here (`ardock info`)?"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from ardock.engine.host.about import About, about
 from ardock.engine.host.bounds import bounds
 from ardock.engine.host.cgroups import Cgroups, find_cgroups
 from ardock.engine.host.checks import control_groups, kernel, privileges
@@ -11,7 +12,7 @@ from ardock.engine.host.folders import folders
 from ardock.engine.host.records import Bound, Check, Report
 from ardock.engine.host.system import Host
 
-__all__ = ["Bound", "Cgroups", "Check", "Host", "Report", "examine", "find_cgroups"]
+__all__ = ["About", "Bound", "Cgroups", "Check", "Host", "Report", "about", "examine", "find_cgroups"]
 
 
 def examine(host: Host, root: Path, run_dir: Path) -> Report:
