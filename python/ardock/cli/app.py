@@ -1,0 +1,192 @@
+"""The `ardock` command: global options, lazily imported commands, and how errors look.
+
+A command's module is imported when that command is called: start-up time is part
+of the interface. Every error ends here, as one sentence on stderr and an exit
+code; a traceback is shown with --debug alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from ardock.cli.command import Settings
+from ardock.cli.errors import ENGINE_FAILED, CliError, UsageError
+from ardock.cli.overriding import override
+
+if TYPE_CHECKING:
+    from ardock.model.errors import ArdockError
+
+ROOT = "/var/lib/ardock"
+RUN_DIR = "/run/ardock"
+HOST = "unix:///run/ardock/ardock.sock"
+
+# Name: module, and the line that `ardock --help` shows without importing it.
+COMMANDS = {
+    "run": ("ardock.cli.run", "Run a command in a new container"),
+    "version": ("ardock.cli.version", "Show the version"),
+    "info": ("ardock.cli.info", "Show what this machine and this engine have"),
+    "doctor": ("ardock.cli.doctor", "Check whether this machine can run containers, and say how to mend it"),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules with a `command`."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's call
+        """The names, without importing anything."""
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's call
+        """Import the one that is called."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: object = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names, or an error in Docker's words."""
+        if args and args[0] not in COMMANDS:
+            raise UsageError(f"unknown command: ardock {args[0]} (see 'ardock --help')")
+        return super().resolve_command(ctx, args)
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's call
+        """The commands with their lines."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _check_host(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """`unix://` and an absolute path; what will be there later is refused by name."""
+    scheme, separator, rest = value.partition("://")
+    if separator and scheme in {"tcp", "ssh", "fd", "npipe", "http", "https"}:
+        raise UsageError(f"-H, --host {value}: {scheme}:// is not supported yet: give unix:///PATH")
+    if scheme != "unix" or not rest.startswith("/"):
+        raise UsageError(f"-H, --host {value}: give unix:///PATH")
+    return value
+
+
+def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    """Docker's one line."""
+    if value:
+        from ardock.cli.version import version
+
+        click.echo(f"ardock version {version()}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["--help"], "max_content_width": 120},
+    options_metavar="[OPTIONS]",
+    subcommand_metavar="COMMAND [ARG...]",
+    invoke_without_command=True,
+)
+@click.option("--root", envvar="ARDOCK_ROOT", default=ROOT, show_default=True, help="State folder.")
+@click.option("--run-dir", envvar="ARDOCK_RUN_DIR", default=RUN_DIR, show_default=True, help="Folder of sockets.")
+@click.option(
+    "-H", "--host", envvar="ARDOCK_HOST", default=HOST, show_default=True, callback=_check_host, help="Engine's socket."
+)
+@click.option("--debug", "-D", is_flag=True, help="Show where an error came from.")
+@click.option(
+    "--version",
+    "-v",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Print the version.",
+)
+@click.pass_context
+def app(ctx: click.Context, root: str, run_dir: str, host: str, *, debug: bool) -> None:
+    """Run containers."""
+    ctx.obj = Settings(os.path.abspath(root), os.path.abspath(run_dir), host, debug)  # noqa: PTH100 - pathlib costs more
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The entry point: run the command line and exit with its code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_standard_streams()
+    debug = "--debug" in words or "-D" in words
+    try:
+        result = app.main(words, prog_name="ardock", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except Exception as error:
+        if debug:
+            raise
+        code = report(error)
+    except KeyboardInterrupt:
+        code = 130
+    _flush()
+    sys.exit(code)
+
+
+def report(error: Exception) -> int:
+    """Say on stderr what went wrong; the exit code for it."""
+    message, code = _sentence(error)
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"ardock: {message}\n")
+        sys.stderr.flush()
+    return code
+
+
+def _sentence(error: Exception) -> tuple[str, int]:
+    if isinstance(error, CliError):
+        return error.message, error.exit_code
+    if isinstance(error, click.exceptions.Abort):
+        return "interrupted", 130
+    if isinstance(error, click.NoSuchOption):
+        return f"unknown flag: {error.option_name} (see 'ardock --help')", ENGINE_FAILED
+    if isinstance(error, click.ClickException):
+        return error.format_message().rstrip("."), ENGINE_FAILED
+    known = _engine_error(error)
+    if known is not None:
+        return known.message, known.exit_code
+    if isinstance(error, ExceptionGroup):
+        # Of tasks that fail together the first has the cause; --debug shows all.
+        return _sentence(error.exceptions[0])
+    if isinstance(error, OSError):
+        named = f"{error.filename}: " if error.filename else ""
+        return f"{named}{error.strerror or error}", ENGINE_FAILED
+    text = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}: {text} (--debug shows where; please report it)", ENGINE_FAILED
+
+
+def _engine_error(error: Exception) -> ArdockError | None:
+    """The error as one of the engine's, if it is one; nothing is imported for that."""
+    module = sys.modules.get("ardock.model.errors")
+    base = getattr(module, "ArdockError", None)
+    return error if base is not None and isinstance(error, base) else None
+
+
+def _open_standard_streams() -> None:
+    """Fill descriptors 0 to 2: where one is closed, the next file to be opened would take its place."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _flush() -> None:
+    """Flush what was printed; a reader that has left is no error."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,39 @@
+"""What a command can fail with, and the exit codes it fails with.
+
+The codes are Docker's: 125 for the engine and the command line, 126 and 127 for
+a program that cannot be run or found, 128 + n for a signal, and else whatever
+the program itself returned.
+"""
+
+from __future__ import annotations
+
+ENGINE_FAILED = 125
+CANNOT_RUN = 126
+NOT_FOUND = 127
+TIMED_OUT = 137
+
+
+class CliError(Exception):
+    """Something that the person at the command line has to know: one sentence.
+
+    `exit_code` is what the command exits with.
+    """
+
+    def __init__(self, message: str, exit_code: int = ENGINE_FAILED) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_code = exit_code
+
+
+class UsageError(CliError):
+    """The command line itself is wrong: an unknown flag, a bad value."""
+
+
+def quoted(value: str) -> str:
+    """The value between double quotes, control characters escaped.
+
+    What a person typed is shown back to a terminal, so it must not be able to
+    move the cursor there.
+    """
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in value)
+    return f'"{printable}"'

@@ -1,0 +1,216 @@
+"""Every flag of `docker run`, and the few of ardock's own: built, or refused by name.
+
+A test compares this table with `docker run --help`. A refusal says what is
+missing, so that a script that works with Docker either works here or says at
+once why it does not.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ardock.cli import files, mounts, values
+from ardock.cli.flags import AnyFlag, Flag, Many, Refused, Switch
+
+
+def _security_option(value: str) -> tuple[str, str]:
+    """`name[=value]`; Docker also takes the older `name:value`."""
+    name, equals, setting = value.partition("=")
+    if not equals and name != "no-new-privileges":
+        name, equals, setting = value.partition(":")
+        if not equals:
+            raise ValueError("give name=value, such as seccomp=unconfined")
+    if name not in {"seccomp", "no-new-privileges", "apparmor", "label"}:
+        raise ValueError("the security options are seccomp, no-new-privileges and apparmor")
+    if name == "label" and setting != "disable":
+        raise ValueError("SELinux labels are not supported: label=disable is what happens")
+    if name == "no-new-privileges" and setting not in {"", "true", "false"}:
+        raise ValueError("give no-new-privileges=true or false")
+    return name, setting
+
+
+def _network(value: str) -> str:
+    """`none` or `host`; in Docker's long form, too, where it says no more."""
+    name = value.removeprefix("name=")
+    if name not in {"none", "host"}:
+        raise ValueError("networks are not supported yet: give none or host")
+    return name
+
+
+def _namespace(value: str) -> str:
+    """Whose namespace: the container's own or the host's."""
+    if value in {"", "private"}:
+        return "private"
+    if value != "host":
+        raise ValueError("give private (the default) or host: no other is supported yet")
+    return value
+
+
+def _platform(value: str) -> str:
+    """This machine's, or nothing."""
+    import os
+
+    machine = os.uname().machine
+    ours = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    if value not in {"", "linux", ours, machine, f"linux/{ours}", f"linux/{machine}", f"linux/{ours}/v8"}:
+        raise ValueError(f"this machine runs linux/{ours} only")
+    return value
+
+
+def _device_rule(value: str) -> str:
+    """A rule in the device cgroup's own form."""
+    if not re.fullmatch(r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}", value):
+        raise ValueError("give a rule such as 'c 1:3 rwm'")
+    return value
+
+
+_COUNT = values.integer(low=0)
+
+# ardock's own.
+ROOTFS = Flag("rootfs", values.text, "Directory to be the root file system", metavar="path")
+SCRATCH = Flag(
+    "scratch",
+    values.choice("disk", "memory", "none"),
+    "Where writes to the root file system go until the container ends: disk, memory, or none (into --rootfs itself)",
+)
+TIMEOUT = Flag("timeout", values.seconds, "Stop the container after so many seconds (exit code 137)", metavar="seconds")
+
+# Streams and life.
+ATTACH = Many("attach", values.attach, "Attach to STDIN, STDOUT or STDERR", short="a")
+INTERACTIVE = Switch("interactive", "Keep STDIN open even if not attached", short="i")
+TTY = Switch("tty", "Allocate a pseudo-TTY", short="t")
+REMOVE = Switch("rm", "Remove the container when it exits (always so, for now)", default=True)
+SIG_PROXY = Switch("sig-proxy", "Proxy received signals to the process (default true)", default=True)
+CIDFILE = Flag("cidfile", values.text, "Write the container ID to the file")
+STOP_SIGNAL = Flag("stop-signal", values.signal, "Signal to stop the container")
+STOP_TIMEOUT = Flag("stop-timeout", _COUNT, "Timeout (in seconds) to stop a container", metavar="int")
+LABEL = Many("label", values.label, "Set meta data on a container", short="l")
+LABEL_FILE = Many("label-file", values.text, "Read in a line delimited file of labels")
+
+# The program.
+ENTRYPOINT = Flag("entrypoint", values.text, "Program to run; the arguments follow it")
+ENV = Many("env", files.env_setting, "Set environment variables", short="e")
+ENV_FILE = Many("env-file", values.text, "Read in a file of environment variables")
+WORKDIR = Flag("workdir", values.absolute, "Working directory inside the container", short="w")
+USER = Flag("user", values.text, "Username or UID (format: <name|uid>[:<group|gid>])", short="u")
+GROUP_ADD = Many("group-add", values.text, "Add additional groups to join")
+ULIMIT = Many("ulimit", values.ulimit, "Ulimit options", metavar="ulimit")
+OOM_SCORE_ADJ = Flag(
+    "oom-score-adj", values.integer(-1000, 1000), "Tune host's OOM preferences (-1000 to 1000)", metavar="int"
+)
+
+# Limits.
+MEMORY = Flag("memory", values.size, "Memory limit", short="m", metavar="bytes")
+MEMORY_RESERVATION = Flag("memory-reservation", values.size, "Memory soft limit", metavar="bytes")
+MEMORY_SWAP = Flag(
+    "memory-swap",
+    values.size_or_unlimited,
+    "Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
+    metavar="bytes",
+)
+CPUS = Flag("cpus", values.cpus, "Number of CPUs", metavar="decimal")
+CPU_SHARES = Flag("cpu-shares", _COUNT, "CPU shares (relative weight)", short="c", metavar="int")
+CPU_PERIOD = Flag("cpu-period", _COUNT, "Limit CPU CFS (Completely Fair Scheduler) period", metavar="int")
+CPU_QUOTA = Flag("cpu-quota", values.integer(), "Limit CPU CFS (Completely Fair Scheduler) quota", metavar="int")
+CPUSET_CPUS = Flag("cpuset-cpus", values.text, "CPUs in which to allow execution (0-3, 0,1)")
+CPUSET_MEMS = Flag("cpuset-mems", values.text, "MEMs in which to allow execution (0-3, 0,1)")
+PIDS_LIMIT = Flag("pids-limit", values.integer(-1), "Tune container pids limit (set -1 for unlimited)", metavar="int")
+
+# File systems.
+READ_ONLY = Switch("read-only", "Mount the container's root filesystem as read only")
+VOLUME = Many("volume", mounts.volume, "Bind mount a volume", short="v")
+MOUNT = Many("mount", mounts.mount, "Attach a filesystem mount to the container", metavar="mount")
+TMPFS = Many("tmpfs", mounts.tmpfs, "Mount a tmpfs directory")
+DEVICE = Many("device", mounts.device, "Add a host device to the container")
+DEVICE_RULE = Many("device-cgroup-rule", _device_rule, "Add a rule to the cgroup allowed devices list")
+SHM_SIZE = Flag("shm-size", values.size, "Size of /dev/shm", metavar="bytes")
+STORAGE_OPT = Many("storage-opt", values.storage_option, "Storage driver options for the container (size=BYTES)")
+
+# Isolation.
+CAP_ADD = Many("cap-add", values.text, "Add Linux capabilities")
+CAP_DROP = Many("cap-drop", values.text, "Drop Linux capabilities")
+PRIVILEGED = Switch("privileged", "Give extended privileges to this container")
+SECURITY_OPT = Many("security-opt", _security_option, "Security Options")
+SYSCTL = Many("sysctl", values.sysctl, "Sysctl options", metavar="map")
+IPC = Flag("ipc", _namespace, "IPC mode to use")
+PID = Flag("pid", _namespace, "PID namespace to use")
+UTS = Flag("uts", _namespace, "UTS namespace to use")
+CGROUPNS = Flag("cgroupns", _namespace, "Cgroup namespace to use (host|private)")
+
+# Names and networks.
+HOSTNAME = Flag("hostname", values.host_name, "Container host name", short="h")
+DOMAINNAME = Flag("domainname", values.host_name, "Container NIS domain name")
+NETWORK = Flag(
+    "network", _network, "Network of the container: none (the default) or host", metavar="network", aliases=("net",)
+)
+ADD_HOST = Many("add-host", values.extra_host, "Add a custom host-to-IP mapping (host:ip)")
+DNS = Many("dns", values.ip_address, "Set custom DNS servers")
+DNS_OPTION = Many("dns-option", values.text, "Set DNS options", aliases=("dns-opt",))
+DNS_SEARCH = Many("dns-search", values.text, "Set custom DNS search domains")
+
+# Accepted, since what they ask for is what happens.
+_ACCEPTED: tuple[AnyFlag, ...] = (
+    Flag("pull", values.choice("always", "missing", "never"), "Pull image before running: no images yet", hidden=True),
+    Flag("platform", _platform, "Set platform if server is multi-platform capable", hidden=True),
+    Switch("quiet", "Suppress the pull output", short="q", hidden=True),
+    Switch("no-healthcheck", "Disable any container-specified HEALTHCHECK", hidden=True),
+    Switch("disable-content-trust", "Skip image verification", default=True, hidden=True),
+)
+
+_NETWORKS = "there are no networks yet but none and host"
+_HEALTH = "health checks come with containers that live on their own"
+_BLKIO = "limits on block devices are not built yet"
+_WINDOWS = "it exists on Windows only"
+_DURABLE = "containers end with their command for now"
+
+_REFUSED: tuple[AnyFlag, ...] = (
+    Refused("annotation", "there is no OCI runtime to pass it to"),
+    Refused("blkio-weight", _BLKIO, harmless=("0",)),
+    Refused("blkio-weight-device", _BLKIO),
+    Refused("cgroup-parent", "containers are in ardock's own cgroup", harmless=("",)),
+    Refused("cpu-count", _WINDOWS, harmless=("0",)),
+    Refused("cpu-percent", _WINDOWS, harmless=("0",)),
+    Refused("cpu-rt-period", "real-time scheduling limits are not built yet", harmless=("0",)),
+    Refused("cpu-rt-runtime", "real-time scheduling limits are not built yet", harmless=("0",)),
+    Refused("detach", _DURABLE, short="d", switch=True),
+    Refused("detach-keys", _DURABLE + ", so there is nothing to detach from", harmless=("",)),
+    Refused("device-read-bps", _BLKIO),
+    Refused("device-read-iops", _BLKIO),
+    Refused("device-write-bps", _BLKIO),
+    Refused("device-write-iops", _BLKIO),
+    Refused("expose", _NETWORKS),
+    Refused("gpus", "GPUs are not built yet; --device passes a device node"),
+    Refused("health-cmd", _HEALTH, harmless=("",)),
+    Refused("health-interval", _HEALTH, harmless=("0", "0s")),
+    Refused("health-retries", _HEALTH, harmless=("0",)),
+    Refused("health-start-interval", _HEALTH, harmless=("0", "0s")),
+    Refused("health-start-period", _HEALTH, harmless=("0", "0s")),
+    Refused("health-timeout", _HEALTH, harmless=("0", "0s")),
+    Refused("init", "the built-in init is not built yet; the program itself is PID 1", switch=True),
+    Refused("io-maxbandwidth", _WINDOWS, harmless=("0",)),
+    Refused("io-maxiops", _WINDOWS, harmless=("0",)),
+    Refused("ip", _NETWORKS, harmless=("",)),
+    Refused("ip6", _NETWORKS, harmless=("",)),
+    Refused("isolation", "Linux has one kind of it", harmless=("", "default")),
+    Refused("kernel-memory", "the kernel has no such limit any more; --memory counts its memory, too", harmless=("0",)),
+    Refused("link", _NETWORKS),
+    Refused("link-local-ip", _NETWORKS),
+    Refused("log-driver", "output goes to this command and is not logged", harmless=("", "none")),
+    Refused("log-opt", "output goes to this command and is not logged"),
+    Refused("mac-address", _NETWORKS, harmless=("",)),
+    Refused("memory-swappiness", "it is not built yet", harmless=("-1",)),
+    Refused("name", _DURABLE + ", so they have no names", harmless=("",)),
+    Refused("network-alias", _NETWORKS, aliases=("net-alias",)),
+    Refused("oom-kill-disable", "a container that may not be killed can hang its machine", switch=True),
+    Refused("publish", _NETWORKS + ", so no port can be published", short="p"),
+    Refused("publish-all", _NETWORKS + ", so no port can be published", short="P", switch=True),
+    Refused("restart", _DURABLE, harmless=("", "no")),
+    Refused("runtime", "OCI runtimes as backends are not built yet", harmless=("",)),
+    Refused("use-api-socket", "there is no Docker API socket to bind", switch=True),
+    Refused("userns", "user namespaces are not built yet", harmless=("", "host")),
+    Refused("volume-driver", "volumes are not built yet; -v takes a path of the host", harmless=("", "local")),
+    Refused("volumes-from", "volumes are not built yet; -v takes a path of the host"),
+)
+
+BUILT: tuple[AnyFlag, ...] = tuple(flag for flag in globals().copy().values() if isinstance(flag, AnyFlag))
+RUN_FLAGS: tuple[AnyFlag, ...] = tuple(sorted((*BUILT, *_ACCEPTED, *_REFUSED), key=lambda flag: flag.name))

@@ -1,0 +1,233 @@
+"""From the flags of `ardock run` to what the engine is asked for.
+
+Nothing here does anything but read the files that flags name. What can only be
+judged with the machine or the root file system at hand is left to the engine;
+`in_flags` then puts the flag's name into the engine's complaint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+from ardock.cli import run_flags as f
+from ardock.cli.errors import CliError, UsageError, quoted
+from ardock.cli.files import environment, key_values
+from ardock.cli.mounts import Bind, Tmpfs
+from ardock.model.spec import ContainerSpec, Device, Mount, Ulimit
+
+if TYPE_CHECKING:
+    from ardock.cli.flags import AnyFlag, Flag, Values
+    from ardock.model.spec import Network, ScratchKind
+
+    Side = Literal["private", "host"]
+
+
+class Attached(NamedTuple):
+    """Which of our standard streams the container's are connected to."""
+
+    stdin: bool
+    stdout: bool
+    stderr: bool
+
+
+class RunRequest(NamedTuple):
+    """All that one `ardock run` was asked for."""
+
+    spec: ContainerSpec
+    attached: Attached
+    sig_proxy: bool
+    timeout: float | None
+    cidfile: str | None
+
+
+def run_request(values: Values, arguments: Sequence[str]) -> RunRequest:
+    """What to run, from the command line's values.
+
+    Raises:
+        CliError: Flags contradict each other, or a file that one names cannot be used.
+    """
+    argv = _command(values, arguments)
+    if not values.on(f.REMOVE):
+        raise UsageError("--rm=false is not supported: containers end with their command for now, and are removed")
+    interactive = values.on(f.INTERACTIVE)
+    streams = values.many(f.ATTACH)
+    if streams and not {"stdout", "stderr"} & set(streams):
+        raise UsageError("-a, --attach stdin alone is not supported: it would leave the container running detached")
+    attached = Attached(interactive, not streams or "stdout" in streams, not streams or "stderr" in streams)
+    tty = values.on(f.TTY)
+    if tty and interactive and not os.isatty(0):
+        raise UsageError("the input device is not a TTY: leave out -t, --tty, or run from a terminal")
+    return RunRequest(
+        _spec(values, argv, tty=tty, interactive=interactive),
+        attached,
+        values.on(f.SIG_PROXY),
+        values.one(f.TIMEOUT),
+        values.one(f.CIDFILE),
+    )
+
+
+def _command(values: Values, arguments: Sequence[str]) -> tuple[str, ...]:
+    if values.one(f.ROOTFS) is None:
+        if not arguments:
+            raise UsageError("give a root file system and a command: ardock run --rootfs PATH COMMAND [ARG...]")
+        raise UsageError(
+            f"images are not supported yet, so {quoted(arguments[0])} cannot be run: "
+            "give a directory with --rootfs PATH (--rootfs / is a copy-on-write view of this machine)"
+        )
+    if not values.one(f.ROOTFS):
+        raise UsageError("--rootfs: the path is empty: give a directory, or / for a copy-on-write view of this machine")
+    entrypoint = values.one(f.ENTRYPOINT)
+    argv = (entrypoint, *arguments) if entrypoint else tuple(arguments)
+    if not argv:
+        raise UsageError("no command specified: ardock run --rootfs PATH COMMAND [ARG...]")
+    return argv
+
+
+def _spec(values: Values, argv: tuple[str, ...], *, tty: bool, interactive: bool) -> ContainerSpec:
+    rootfs = values.one(f.ROOTFS)
+    assert rootfs, "checked by _command"
+    security = _security(values)
+    storage = values.many(f.STORAGE_OPT)
+    stop_signal = values.one(f.STOP_SIGNAL)
+    stop_timeout = values.one(f.STOP_TIMEOUT)
+    return ContainerSpec(
+        argv=argv,
+        rootfs=str(Path(rootfs).absolute()),
+        scratch=cast("ScratchKind | None", values.one(f.SCRATCH)),
+        scratch_size=storage[-1] if storage else None,
+        env=environment(values.many(f.ENV_FILE), values.many(f.ENV)),
+        cwd=values.one(f.WORKDIR) or "",
+        user=values.one(f.USER) or "",
+        group_add=tuple(values.many(f.GROUP_ADD)),
+        hostname=values.one(f.HOSTNAME) or None,
+        domainname=values.one(f.DOMAINNAME) or None,
+        memory=_above_zero(values, f.MEMORY),
+        memory_swap=_above_zero(values, f.MEMORY_SWAP),
+        memory_reservation=_above_zero(values, f.MEMORY_RESERVATION),
+        cpus=values.one(f.CPUS) or None,
+        cpu_shares=_above_zero(values, f.CPU_SHARES),
+        cpu_quota=_above_zero(values, f.CPU_QUOTA),
+        cpu_period=_above_zero(values, f.CPU_PERIOD),
+        cpuset_cpus=values.one(f.CPUSET_CPUS) or None,
+        cpuset_mems=values.one(f.CPUSET_MEMS) or None,
+        pids_limit=_above_zero(values, f.PIDS_LIMIT),
+        network=cast("Network", values.one(f.NETWORK) or "none"),
+        ipc=cast("Side", values.one(f.IPC) or "private"),
+        pid=cast("Side", values.one(f.PID) or "private"),
+        uts=cast("Side", values.one(f.UTS) or "private"),
+        cgroupns=cast("Side", values.one(f.CGROUPNS) or "private"),
+        read_only=values.on(f.READ_ONLY),
+        tmpfs=dict(values.many(f.TMPFS)),
+        mounts=_mounts(values),
+        devices=tuple(
+            Device(source=node.source, target=node.target, permissions=node.permissions)
+            for nodes in values.many(f.DEVICE)
+            for node in nodes
+        ),
+        device_cgroup_rules=tuple(values.many(f.DEVICE_RULE)),
+        cap_add=tuple(values.many(f.CAP_ADD)),
+        cap_drop=tuple(values.many(f.CAP_DROP)),
+        privileged=values.on(f.PRIVILEGED),
+        seccomp=security.seccomp,
+        no_new_privileges=security.no_new_privileges,
+        apparmor=security.apparmor,
+        ulimits=tuple(Ulimit(name=name, soft=soft, hard=hard) for name, soft, hard in values.many(f.ULIMIT)),
+        sysctls=dict(values.many(f.SYSCTL)),
+        shm_size=_above_zero(values, f.SHM_SIZE),
+        oom_score_adj=values.one(f.OOM_SCORE_ADJ),
+        stop_signal=stop_signal or "SIGTERM",
+        stop_timeout=10.0 if stop_timeout is None else float(stop_timeout),
+        tty=tty,
+        stdin_open=interactive,
+        add_hosts=tuple(values.many(f.ADD_HOST)),
+        dns=tuple(values.many(f.DNS)),
+        dns_search=tuple(values.many(f.DNS_SEARCH)),
+        dns_options=tuple(values.many(f.DNS_OPTION)),
+        labels=_labels(values),
+    )
+
+
+def _above_zero(values: Values, flag: Flag[int]) -> int | None:
+    """0 is Docker's way to say that there is no such limit."""
+    return values.one(flag) or None
+
+
+def _labels(values: Values) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for path in values.many(f.LABEL_FILE):
+        labels.update(key_values("--label-file", path, lambda _: ""))
+    labels.update(values.many(f.LABEL))
+    return labels
+
+
+def _mounts(values: Values) -> tuple[Mount, ...]:
+    return tuple(_mount(entry) for entry in (*values.many(f.VOLUME), *values.many(f.MOUNT)))
+
+
+def _mount(entry: Bind | Tmpfs) -> Mount:
+    if isinstance(entry, Tmpfs):
+        return Mount(type="tmpfs", target=entry.target, options=entry.options, read_only=entry.read_only)
+    return Mount(
+        type="bind",
+        source=entry.source,
+        target=entry.target,
+        read_only=entry.read_only,
+        propagation=entry.propagation,
+        recursive=entry.recursive,
+        create_source=entry.create_source,
+    )
+
+
+class _Security(NamedTuple):
+    seccomp: str | None = None
+    no_new_privileges: bool = False
+    apparmor: str | None = None
+
+
+def _security(values: Values) -> _Security:
+    security = _Security()
+    for name, setting in values.many(f.SECURITY_OPT):
+        match name:
+            case "seccomp":
+                security = security._replace(seccomp=_profile(setting))
+            case "no-new-privileges":
+                security = security._replace(no_new_privileges=setting != "false")
+            case "apparmor":
+                security = security._replace(apparmor=setting)
+            case _:
+                pass  # label=disable: what happens anyway
+    return security
+
+
+def _profile(setting: str) -> str | None:
+    """`builtin` is Docker's default policy, `unconfined` none; all else is the path of a profile."""
+    if not setting:
+        raise CliError("--security-opt seccomp=: give unconfined, builtin or the path of a JSON profile")
+    if setting == "builtin":
+        return None
+    return setting if setting == "unconfined" else str(Path(setting).absolute())
+
+
+_FLAG_OF: dict[str, AnyFlag] = {
+    "rootfs": f.ROOTFS, "scratch": f.SCRATCH, "scratch_size": f.STORAGE_OPT, "env": f.ENV, "cwd": f.WORKDIR,
+    "user": f.USER, "group_add": f.GROUP_ADD, "hostname": f.HOSTNAME, "domainname": f.DOMAINNAME, "memory": f.MEMORY,
+    "memory_swap": f.MEMORY_SWAP, "memory_reservation": f.MEMORY_RESERVATION, "cpus": f.CPUS,
+    "cpu_shares": f.CPU_SHARES, "cpu_quota": f.CPU_QUOTA, "cpu_period": f.CPU_PERIOD, "cpuset_cpus": f.CPUSET_CPUS,
+    "cpuset_mems": f.CPUSET_MEMS, "pids_limit": f.PIDS_LIMIT, "network": f.NETWORK, "ipc": f.IPC, "pid": f.PID,
+    "uts": f.UTS, "cgroupns": f.CGROUPNS, "tmpfs": f.TMPFS, "mounts": f.VOLUME, "devices": f.DEVICE,
+    "device_cgroup_rules": f.DEVICE_RULE, "cap_add": f.CAP_ADD, "cap_drop": f.CAP_DROP, "privileged": f.PRIVILEGED,
+    "seccomp": f.SECURITY_OPT, "no_new_privileges": f.SECURITY_OPT, "apparmor": f.SECURITY_OPT, "ulimits": f.ULIMIT,
+    "sysctls": f.SYSCTL, "shm_size": f.SHM_SIZE, "oom_score_adj": f.OOM_SCORE_ADJ, "stop_signal": f.STOP_SIGNAL,
+    "stop_timeout": f.STOP_TIMEOUT, "timeout": f.TIMEOUT, "tty": f.TTY, "add_hosts": f.ADD_HOST, "dns": f.DNS,
+    "dns_search": f.DNS_SEARCH, "dns_options": f.DNS_OPTION, "labels": f.LABEL, "read_only": f.READ_ONLY,
+}  # fmt: skip
+
+
+def in_flags(message: str) -> str:
+    """An engine's message with the flag's name in place of the field's that it begins with."""
+    field, colon, rest = message.partition(":")
+    flag = _FLAG_OF.get(field)
+    return f"--{flag.name}:{rest}" if flag is not None and colon else message

@@ -1,0 +1,97 @@
+"""Our own signals, passed on to the container, and what becomes of those that it ignores.
+
+The first process of a pid namespace ignores every signal that it has no handler
+for, also SIGINT and SIGTERM (pid_namespaces(7)), and most programs have none.
+Docker leaves a person with a Ctrl-C that does nothing. Here the first one says
+that it did nothing, the second stops the container as `docker stop` would, and
+the third kills it.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+from pathlib import Path
+
+# All that can be caught and means something to another program. Not passed on:
+# SIGCHLD, SIGPIPE, SIGURG (ours alone), SIGWINCH (it becomes a new size), the
+# job control signals (they are for this process: Ctrl-Z suspends it) and those
+# that report a fault of this process.
+PROXIED = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGIO,
+    signal.SIGPWR,
+    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+)
+
+# Those by which somebody asks us to end.
+ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
+
+
+class Reaction(enum.Enum):
+    """What is done about a signal."""
+
+    FORWARD = "send it to the container"
+    EXPLAIN = "send it, and say that it will have no effect"
+    STOP = "stop the container: its stop signal, the grace time, SIGKILL"
+    KILL = "kill the container now"
+
+
+class Escalation:
+    """Decides about each signal, given whether the program ignores it. No I/O."""
+
+    def __init__(self) -> None:
+        self._ignored = 0
+
+    def react(self, number: int, *, ignored: bool) -> Reaction:
+        """The reaction to signal `number`.
+
+        Only signals that the program ignores count: one that handles SIGINT may
+        get as many as it likes. A stop that was begun is not undone by a handler
+        that appears meanwhile.
+        """
+        if number not in ENDING or not (ignored or self._ignored >= 2):
+            return Reaction.FORWARD
+        self._ignored += 1
+        return {1: Reaction.EXPLAIN, 2: Reaction.STOP}.get(self._ignored, Reaction.KILL)
+
+
+def name_of(number: int) -> str:
+    """SIGTERM, SIGRTMIN+3, ..."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+
+
+def is_ignored(pid: int, number: int, *, is_init: bool) -> bool:
+    """Whether a signal sent to the process now would be thrown away.
+
+    Read from /proc/PID/status. For the first process of a pid namespace that is
+    every signal that it neither handles nor blocks (a blocked one is kept: it may
+    wait for it by sigwait or a signalfd); for others, one that it ignores.
+    False where the process is gone.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except OSError:
+        return False
+    masks = {
+        key: int(value, 16)
+        for key, _, value in (line.partition(":\t") for line in status.splitlines())
+        if key in {"SigBlk", "SigIgn", "SigCgt"}
+    }
+    if len(masks) < 3:
+        return False
+    bit = 1 << (number - 1)
+    if masks["SigIgn"] & bit:
+        return not masks["SigBlk"] & bit
+    return is_init and not (masks["SigCgt"] | masks["SigBlk"]) & bit
