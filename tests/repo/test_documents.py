@@ -1,0 +1,102 @@
+"""What the documents name is there: commands, targets, files, Python names."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ardock
+from tests.repo.test_makefile import targets
+
+TOP = Path(__file__).parents[2]
+ARDOCK = Path(sys.executable).with_name("ardock")
+README = (TOP / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted([*TOP.glob("*.md"), *TOP.glob("docs/**/*.md")])
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> Iterator[str]:
+    """Each command of the README's shell blocks, continued lines joined."""
+    for block in blocks("sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            command = line.split(" #")[0].strip()
+            if command:
+                yield command
+
+
+def ardock_commands() -> list[str]:
+    return [command[command.index("ardock ") :] for command in commands() if re.search(r"(^|[ |/])ardock ", command)]
+
+
+def test_readme_opens_with_what_it_is_in_three_sentences_and_two_commands() -> None:
+    opening = README.split("\n## ")[0]
+    words = opening.split("```")[0].split("\n", 1)[1]
+    assert len(re.findall(r"[.:](?=\s)", words.strip() + "\n")) == 3
+    assert [command.split("#")[0].strip() for command in list(commands())[:2]] == ["make run", "make test"]
+
+
+def test_make_targets_of_the_documents_exist() -> None:
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.MULTILINE))
+        assert named <= targets(), document
+
+
+@pytest.mark.parametrize("command", ardock_commands())
+def test_ardock_commands_of_the_readme_exist_with_their_flags(command: str) -> None:
+    words = command.split()
+    options = [word.split("=")[0] for word in words[2:] if word.startswith("--")]
+    said = subprocess.run([ARDOCK, words[1], "--help"], capture_output=True, text=True, check=True).stdout
+    for option in options:
+        assert re.search(rf"{option}\b", said), f"{option} is not in `ardock {words[1]} --help`"
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_of_the_readme_compiles_and_its_names_exist(code: str) -> None:
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ardock":
+            assert node.attr in ardock.__all__
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_of_the_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_changelog_has_its_form() -> None:
+    """keepachangelog.com: an Unreleased section first, known kinds of change."""
+    text = (TOP / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## \[(.+?)\]", text, re.MULTILINE)[0] == "Unreleased"
+    kinds = set(re.findall(r"^### (.+)$", text, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+@pytest.mark.parametrize("example", sorted((TOP / "examples").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_examples_run(example: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"ARDOCK_ROOT": str(tmp_path / "root"), "ARDOCK_RUN_DIR": str(tmp_path / "run")}
+    done = subprocess.run(
+        [sys.executable, example],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
