@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     """The machine and the engine.
 
     Attributes:
-        version: ardock's.
+        version: ardock's; empty where it is not installed.
         engine_id: 8 hexadecimal digits; empty before the root folder's first use.
         root: The root folder.
         run_dir: The run folder.
@@ -74,7 +74,7 @@ def about(host: Host, root: Path, run_dir: Path) -> About:
     engine_id = host.text(root / "engine-id") or ""
     controllers = cgroups.v2_controllers if cgroups.version == 2 else cgroups.v1
     return About(
-        version=version("ardock"),
+        version=_version(),
         engine_id=engine_id,
         root=str(root),
         run_dir=str(run_dir),
@@ -95,6 +95,13 @@ def about(host: Host, root: Path, run_dir: Path) -> About:
             f"CAP_{name}" for number, name in enumerate(CAPABILITIES) if DEFAULT_CAPABILITIES >> number & 1
         ),
     )
+
+
+def _version() -> str:
+    try:
+        return version("ardock")
+    except PackageNotFoundError:  # run from its sources
+        return ""
 
 
 def _owner(host: Host, lock: Path) -> int | None:
