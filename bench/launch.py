@@ -117,19 +117,22 @@ def _rounds(ready: list[System], place: Place, rounds: int, slice_s: float) -> l
         for system in ready if number % 2 == 0 else reversed(ready):
             time.sleep(SETTLE_S)
             slices[system.name].append(system.run(sizes[system.name]))
-    floors = [system.best() for system in ready if isinstance(system, ours.Floor) and system.name == NAMES["floor"]]
-    rows = []
+    found: list[tuple[str, int, Slice]] = []
     for system in ready:
-        found = system.best() if isinstance(system, ours.Floor) else measure.over_rounds(slices[system.name])
-        rows.append(
-            Row(
-                system=system.name, per_s=round(found.per_s, 1), p50_ms=round(found.p50_ms, 3),
-                p99_ms=round(found.p99_ms, 3), n=found.n,
-                ratio_to_floor=round(found.per_s / floors[0].per_s, 3) if floors else None,
-                in_flight=system.in_flight, scratch=place.scratch, captures=place.captures,
-            )
-        )  # fmt: skip
-    return rows
+        if isinstance(system, ours.Floor):
+            in_flight, at_best = system.best()
+            found += [(system.name, in_flight, at_best), (f"{system.name}, one at a time", 1, system.at(1))]
+        else:
+            found.append((system.name, system.in_flight, measure.over_rounds(slices[system.name])))
+    floor = next((figures.per_s for name, _, figures in found if name == NAMES["floor"]), None)
+    return [
+        Row(
+            system=name, per_s=round(figures.per_s, 1), p50_ms=round(figures.p50_ms, 3), p99_ms=round(figures.p99_ms, 3),
+            n=figures.n, ratio_to_floor=round(figures.per_s / floor, 3) if floor else None, in_flight=in_flight,
+            scratch=place.scratch, captures=place.captures,
+        )
+        for name, in_flight, figures in found
+    ]  # fmt: skip
 
 
 @contextmanager

@@ -48,8 +48,7 @@ class Floor:
         found = self._run(max(16, n // len(FLOOR_IN_FLIGHT)), list(FLOOR_IN_FLIGHT))
         for number, one in found.items():
             self.by_in_flight[number].append(one)
-        medians = {number: measure.over_rounds(slices) for number, slices in self.by_in_flight.items()}
-        self.in_flight, _ = measure.best(medians)
+        self.in_flight, _ = self.best()
         return found[self.in_flight]
 
     def forget(self) -> None:
@@ -57,10 +56,13 @@ class Floor:
         for slices in self.by_in_flight.values():
             slices.clear()
 
-    def best(self) -> Slice:
-        """Return the median over the rounds at the best number in flight."""
-        _, found = measure.best({number: measure.over_rounds(all_) for number, all_ in self.by_in_flight.items()})
-        return found
+    def best(self) -> tuple[int, Slice]:
+        """Return the best number in flight over all rounds, and its medians."""
+        return measure.best({number: self.at(number) for number in self.by_in_flight})
+
+    def at(self, in_flight: int) -> Slice:
+        """Return the medians over the rounds at one number in flight."""
+        return measure.over_rounds(self.by_in_flight[in_flight])
 
     def stop(self) -> None:
         """Leave its folder to the harness, which removes the whole place."""

@@ -44,7 +44,7 @@ _Noreturn void bare_child(struct launch *l) {
     STEP(umount2(".", MNT_DETACH));
     STEP(chdir("/"));
     STEP(sethostname("floor", 5));
-    STEP(dup2(l->output[1], STDOUT_FILENO));
+    STEP(dup2(l->stream[1], STDOUT_FILENO));
     execve(PROGRAM, l->argv, l->environment);
     STEP(-1);
     __builtin_unreachable();

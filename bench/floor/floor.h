@@ -34,19 +34,24 @@ extern struct options options;
 // What one launch needs, filled in before the clone.
 struct launch {
     int number;
-    char name[32];         // of its control groups and its folder on the disk
+    char name[72];         // of its control groups and its folder on the disk
     int tasks;             // how many of
     int task_file[HIERARCHIES]; // the "tasks" files that the child enters, in order
     char overlay[512];     // mount options
     char text[128];        // what the program prints
     char *argv[3];
     char *const *environment;
-    int output[2];
+    char group_path[192];  // of its control groups, beneath each hierarchy's root
+    int stream[3];         // what the program gets as 0, 1 and 2
+    int output[2];         // where its output and errors are read; -1 where they go to /dev/null
     pid_t pid;
+    int mount_namespace;
     volatile int failed_line; // set by the child, which shares this memory
     volatile int failed_errno;
-    char *stack;
+    char *stack;           // lowest address
 };
+
+enum { STACK_SIZE = 64 << 10 };
 
 // util.c
 double now_us(void);
@@ -57,6 +62,8 @@ void put(int folder, const char *file, const char *text);
 
 // home.c: a mount namespace with the few mounts that a launch needs.
 extern int store_folder;       // the folder for uppers on the disk
+extern int own_pidfd;
+extern int last_capability;
 void enter_home(void);
 
 // group.c
@@ -68,7 +75,7 @@ void remove_groups(struct launch *);
 
 // seccomp.c
 void load_seccomp_program(void);
-void apply_seccomp_program(void);
+long apply_seccomp_program(void);
 
 // child.c, bare.c: between clone and execve; never return.
 _Noreturn void child(struct launch *);

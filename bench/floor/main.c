@@ -39,6 +39,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,6 +49,8 @@ struct options options = {
     .memory_group = true, .devices = true, .pts = true, .mqueue = true, .sys = true, .files = true,
     .masks = true, .readonly = true, .capabilities = true, .seccomp = true,
 };
+
+int own_pidfd, last_capability = -1;
 
 // Shared by all workers, processes or threads.
 static struct shared {
@@ -115,10 +119,9 @@ static void read_options(int argc, char **argv) {
 
 static struct launch *new_launch(void) {
     struct launch *l = calloc(1, sizeof *l);
-    size_t size = 256 << 10;
-    void *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (!l || stack == MAP_FAILED) die("memory");
-    l->stack = (char *)stack + size;
+    l->stack = stack;
     return l;
 }
 
@@ -187,21 +190,19 @@ static void print(int workers, double wall) {
 
 // Starts `count` containers that stay, and ends them with standard input.
 static void keep(void) {
-    struct launch *l = new_launch();
-    pid_t *pids = calloc(options.count, sizeof *pids);
+    struct launch *l = new_launch(), *kept = calloc(options.count, sizeof *kept);
     for (l->number = 0; l->number < options.count; l->number++) {
         launch(l, &shared->timing[l->number]);
-        pids[l->number] = l->pid;
+        kept[l->number] = *l;
     }
     printf("{\"kept\": %d}\n", options.count);
     fflush(stdout);
     char ignored[64];
     while (read(STDIN_FILENO, ignored, sizeof ignored) > 0) {}
-    for (l->number = 0; l->number < options.count; l->number++) {
-        l->pid = pids[l->number];
-        kill(l->pid, SIGKILL);
-        must(waitpid(l->pid, NULL, 0), "waitpid");
-        clean_up(l);
+    for (int i = 0; i < options.count; i++) {
+        kill(kept[i].pid, SIGKILL);
+        must(waitpid(kept[i].pid, NULL, 0), "waitpid");
+        clean_up(&kept[i]);
     }
 }
 
@@ -211,6 +212,9 @@ int main(int argc, char **argv) {
     shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) die("memory");
     if (options.seccomp) load_seccomp_program();
+    own_pidfd = (int)must(syscall(SYS_pidfd_open, getpid(), 0), "pidfd_open");
+    while (prctl(PR_CAPBSET_READ, last_capability + 1, 0, 0, 0) >= 0) last_capability++;
+    signal(SIGPIPE, SIG_IGN);  // as in every Rust program; the child sets it back
     enter_home();
     make_parent_groups();
     atexit(remove_parent_groups);
