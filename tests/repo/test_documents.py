@@ -39,9 +39,8 @@ def ardock_commands() -> list[str]:
 
 
 def test_readme_opens_with_what_it_is_in_three_sentences_and_two_commands() -> None:
-    opening = README.split("\n## ")[0]
-    words = opening.split("```")[0].split("\n", 1)[1]
-    assert len(re.findall(r"[.:](?=\s)", words.strip() + "\n")) == 3
+    _title, first, *_ = README.split("\n\n")
+    assert len(re.findall(r"\.(?=\s|$)", first)) == 3
     assert [command.split("#")[0].strip() for command in list(commands())[:2]] == ["make run", "make test"]
 
 
