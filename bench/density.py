@@ -33,7 +33,8 @@ def weigh(processes: dict[str, list[int]]) -> dict[str, float]:
         time.sleep(0.5)
     meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     found: dict[str, float] = {
-        name: float(meminfo[name].split()[0]) for name in ("MemAvailable", "Slab", "AnonPages", "KernelStack", "PageTables")
+        name: float(meminfo[name].split()[0])
+        for name in ("MemAvailable", "Slab", "AnonPages", "KernelStack", "PageTables")
     }
     for group, pids in processes.items():
         found[group] = sum(_pss(pid) for pid in pids)

@@ -63,4 +63,3 @@ def table(memory: dict[str, dict[str, float]]) -> str:
         lines.append(f"\nmemory of a running container, {system}, of {figures['n']:.0f}")
         lines += [f"  {name:<28}{value:>10,.0f}" for name, value in figures.items() if name != "n"]
     return "\n".join(lines)
-

@@ -161,7 +161,9 @@ def table(rows: list[Row]) -> str:
             head = (row.scratch, row.captures)
             output = "100 bytes of output collected" if row.captures else "no output"
             lines.append(f"\nscratch={row.scratch}, {output}")
-            lines.append(f"{'system':<28}{'in flight':>10}{'starts/s':>11}{'p50 ms':>10}{'p99 ms':>10}{'n':>8}{'of floor':>10}")
+            lines.append(
+                f"{'system':<28}{'in flight':>10}{'starts/s':>11}{'p50 ms':>10}{'p99 ms':>10}{'n':>8}{'of floor':>10}"
+            )
         ratio = f"{row.ratio_to_floor:.1%}" if row.ratio_to_floor is not None else "-"
         flight = row.in_flight or "own"
         lines.append(
@@ -173,7 +175,11 @@ def table(rows: list[Row]) -> str:
 def machine() -> str:
     """Return the machine in a line."""
     model = next(
-        (line.split(": ", 1)[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        (
+            line.split(": ", 1)[1]
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
         platform.machine(),
     )
     return f"{os.cpu_count()} cores ({model}), Linux {platform.release()}"
@@ -183,7 +189,9 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--quick", action="store_true", help="short slices, one round: shows that all works, no figures")
+    parser.add_argument(
+        "--quick", action="store_true", help="short slices, one round: shows that all works, no figures"
+    )
     parser.add_argument("--rounds", type=int, help="default 5")
     parser.add_argument("--slice", type=float, help="seconds of each system in each round, default 2")
     parser.add_argument("--systems", default=",".join(NAMES), help=f"out of {','.join(NAMES)}")
@@ -191,7 +199,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sets", default="silent,output", help="out of silent,output")
     parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="a folder on the disk to be measured")
     parser.add_argument("--hold", type=int, help="containers for the memory figures, default 200; 0 leaves them out")
-    parser.add_argument("--svg", type=Path, help="where to draw the plot; docs/launch.svg unless --quick or a choice was given")
+    parser.add_argument(
+        "--svg", type=Path, help="where to draw the plot; docs/launch.svg unless --quick or a choice was given"
+    )
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.slice = options.slice or (0.2 if options.quick else 2.0)

@@ -181,6 +181,6 @@ def remove_groups() -> None:
                 continue
             for folder, _, _ in os.walk(top, topdown=False):
                 try:
-                    os.rmdir(folder)
+                    Path(folder).rmdir()
                 except OSError as error:
                     print(f"left behind: {folder}: {error.strerror}")

@@ -66,9 +66,9 @@ def write(rows: Sequence[Row], file: Path, machine: str) -> None:
     panels.append(("One at a time: milliseconds (p50), writes in memory", "shorter is better", _times(alone)))
     panels = [panel for panel in panels if panel[2]]
     height = _HEAD + sum(_PANEL_HEAD + _LINE * len(bars) + _PANEL_FOOT for _, _, bars in panels) + 8
+    size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
-        'role="img" aria-labelledby="title">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title">',
         f'<title id="title">{_TITLE}</title>',
         f"<style>{_STYLE}</style>",
         f'<rect class="card" x="0.5" y="0.5" width="{_WIDTH - 1}" height="{height - 1}" rx="8"/>',
@@ -94,7 +94,8 @@ def _rates(rows: Sequence[Row]) -> list[_Bar]:
 def _times(rows: Sequence[Row]) -> list[_Bar]:
     ordered = sorted(rows, key=lambda row: row.p50_ms)
     return [
-        _Bar(row.system.removesuffix(", one at a time"), _kind(row.system), row.p50_ms, _ms(row.p50_ms)) for row in ordered
+        _Bar(row.system.removesuffix(", one at a time"), _kind(row.system), row.p50_ms, _ms(row.p50_ms))
+        for row in ordered
     ]
 
 

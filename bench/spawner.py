@@ -4,8 +4,7 @@ A process of its own, so that it can be started inside other namespaces and
 so that its `waitpid(-1)` reaps nothing of anyone else's. Reads one JSON
 object from standard input::
 
-    {"argv": ["runc", "run", "-b", "bundle", "c{i}"], "n": 100, "in_flight": 8,
-     "expect": "text-{i}"}
+    {"argv": ["runc", "run", "-b", "bundle", "c{i}"], "n": 100, "in_flight": 8, "expect": "text-{i}"}
 
 `{i}` is replaced by the run's number. With `expect`, standard output is
 collected through a pipe and must be that text exactly; without it it is

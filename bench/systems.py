@@ -71,7 +71,9 @@ class Place:
 class CommandSystem:
     """A command line that runs one container, many times."""
 
-    def __init__(self, name: str, place: Place, argv: list[str], *, in_flight: int, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, name: str, place: Place, argv: list[str], *, in_flight: int, prefix: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
         self.in_flight = in_flight
         self._place = place
