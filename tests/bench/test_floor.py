@@ -27,7 +27,7 @@ def rootfs(tmp_path: Path) -> Path:
 
 
 def floor(rootfs: Path, *options: str) -> list[dict[str, Any]]:
-    command = [build.floor(), "--rootfs", rootfs, "--group", f"{peers.GROUP}-test", *options]
+    command = [str(build.floor()), "--rootfs", str(rootfs), "--group", f"{peers.GROUP}-test", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -73,8 +73,10 @@ def test_uppers_on_the_disk_are_removed(rootfs: Path, tmp_path: Path, options: t
 
 
 def test_kept_containers_stay_until_standard_input_ends(rootfs: Path) -> None:
-    command = [build.floor(), "--rootfs", rootfs, "--group", f"{peers.GROUP}-test", "--no-seccomp", "-n", "3", "--keep"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    options = ["--rootfs", str(rootfs), "--group", f"{peers.GROUP}-test", "--no-seccomp", "-n", "3", "--keep"]
+    with subprocess.Popen(
+        [str(build.floor()), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert json.loads(process.stdout.readline()) == {"kept": 3}

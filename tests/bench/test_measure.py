@@ -45,8 +45,6 @@ def test_the_plot_is_well_formed_and_holds_every_system(tmp_path: Path) -> None:
         for scratch in ("memory", "disk")
     ]
     plot.write(rows, tmp_path / "plot.svg", "2 cores <x> & y")
-    texts = [
-        element.text for element in ET.parse(tmp_path / "plot.svg").iter("{http://www.w3.org/2000/svg}text")
-    ]
+    texts = [element.text for element in ET.parse(tmp_path / "plot.svg").iter("{http://www.w3.org/2000/svg}text")]
     for name in names:
         assert texts.count(name) == 2
