@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ardock.engine.host import Check, Host, Report, examine, find_cgroups
-from ardock.engine.host.bounds import KERNEL_MEMORY, SHRINKER_SHARE, SUPERBLOCKS
+from ardock.engine.host.bounds import DESCRIPTORS, KEEPER_DESCRIPTORS, KERNEL_MEMORY, SHRINKER_SHARE, SUPERBLOCKS
 from tests.engine.host.machines import ALL_CAPABILITIES, MOUNTS_COMMON, MOUNTS_V1, MOUNTS_V2, Machine
 
+TOP = Path(__file__).parents[3]
 ROOT = Path("/var/lib/ardock")
 RUN_DIR = Path("/run/ardock")
 
@@ -180,9 +181,9 @@ BINDING: dict[str, tuple[Callable[[Machine], None], str, int]] = {
         "user.max_net_namespaces",
         100,
     ),
-    "open files": (lambda m: m.write("/proc/sys/fs/file-max", "2800\n"), "fs.file-max", 100),
+    "open files": (lambda m: m.write("/proc/sys/fs/file-max", "2600\n"), "fs.file-max", 100),
     "epoll watches": (
-        lambda m: m.write("/proc/sys/fs/epoll/max_user_watches", "600\n"),
+        lambda m: m.write("/proc/sys/fs/epoll/max_user_watches", "400\n"),
         "fs.epoll.max_user_watches",
         100,
     ),
@@ -225,6 +226,15 @@ def test_limits_of_some_containers_do_not_bind_all(machine: Machine, name: str) 
     assert bound.remark
     assert bound.fits < report.fits
     assert report.binding != name
+
+
+def test_keepers_are_counted_as_they_count_themselves(machine: Machine) -> None:
+    """The constants are the keeper's own; read from its sources, so that neither drifts."""
+    sources = "".join(file.read_text() for file in (TOP / "rust/keeper/src").glob("*.rs"))
+    assert f"MAX_DESCRIPTORS: u32 = {DESCRIPTORS};" in sources
+    assert f"OTHER_DESCRIPTORS: u32 = {KEEPER_DESCRIPTORS};" in sources
+    bound = next(bound for bound in examined(machine).bounds if bound.name == "RLIMIT_NOFILE")
+    assert bound.fits == (20_000 - 1024) // 6
 
 
 def test_no_limit_below_what_is_used_gives_a_negative_number(machine: Machine) -> None:

@@ -14,10 +14,10 @@ from ardock.engine.host.cgroups import Cgroups
 from ardock.engine.host.records import Bound
 from ardock.engine.host.system import Host
 
-DESCRIPTORS = 8
-"""The keeper's for a container: pidfd, three pipes, mount namespace, log, cgroup, and one for a notice or a client."""
-KEEPER_DESCRIPTORS = 64
-"""What a keeper needs for itself."""
+DESCRIPTORS = 6
+"""The keeper's for a container: pidfd, mount namespace, three streams, a log (MAX_DESCRIPTORS in rust/keeper)."""
+KEEPER_DESCRIPTORS = 1024
+"""What a keeper keeps for itself, but never more than a quarter of its limit (OTHER_DESCRIPTORS in rust/keeper)."""
 SUPERBLOCKS = 6
 """Overlay, tmpfs, procfs, devpts, sysfs of its network namespace, mqueue of its IPC namespace."""
 KERNEL_MEMORY = 512 * 1024
@@ -30,8 +30,8 @@ MEMORY_CGROUPS = 65_535
 """MEM_CGROUP_ID_MAX in mm/memcontrol.c; a dying one counts until its last page is gone."""
 ANONYMOUS_DEVICES = 1 << 20
 """Superblocks without a block device take a minor number each (MINORBITS, fs/super.c)."""
-EPOLL_WATCHES = 6
-"""Descriptors of a container that its keeper waits for."""
+EPOLL_WATCHES = 4
+"""Descriptors of a container that its keeper waits for: pidfd and three streams."""
 
 _NAMESPACES = ("pid", "net", "ipc", "mnt", "uts", "cgroup")
 
@@ -159,10 +159,11 @@ def _descriptors(host: Host) -> Iterator[Bound]:
         remark="descriptors that its keeper waits for",
         remedy="sysctl fs.epoll.max_user_watches=10000000",
     )
+    limit = host.hard_limit("Max open files")
     yield from _plain(
         "RLIMIT_NOFILE",
-        host.hard_limit("Max open files"),
-        KEEPER_DESCRIPTORS,
+        limit,
+        min(KEEPER_DESCRIPTORS, (limit or 0) // 4),
         DESCRIPTORS,
         applies="for each keeper; the engine starts more keepers as needed",
         remedy="ulimit -Hn 1048576, or LimitNOFILE=1048576 in the service's unit",
