@@ -23,6 +23,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 RUST := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
+unless = $(if $(wildcard $(1)),,always)
 PYTHON_SOURCES := $(shell find python/ardock -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 ##@ Two commands to begin with
@@ -107,6 +108,10 @@ help: ## Show this list
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
+# Stamps tell that something was made, not that nobody has removed it since.
+.PHONY: always
+always:
+
 .PHONY: root
 root:
 	@[ "$$(id -u)" -eq 0 ] || { echo "make: containers need root: call make as root, e.g. with sudo" >&2; exit 1; }
@@ -123,16 +128,19 @@ $(STAMPS)/packages: $(STAMPS)/host requirements/dev.lock
 	@touch $@
 
 # An editable install: changes of Python files count at once, only Rust is built anew.
-$(STAMPS)/build: $(STAMPS)/packages pyproject.toml $(RUST)
+$(STAMPS)/build: $(STAMPS)/packages pyproject.toml $(RUST) $(call unless,python/ardock/_core*.so) \
+  $(call unless,python/ardock/_bin/ardock-keeper)
 	$(BIN)/maturin develop --release $(LOCKED)
 	@touch $@
 
-$(STAMPS)/wheel: $(STAMPS)/packages pyproject.toml README.md LICENSE $(RUST) $(PYTHON_SOURCES)
+$(STAMPS)/wheel: $(STAMPS)/packages pyproject.toml README.md LICENSE $(RUST) $(PYTHON_SOURCES) \
+  $(call unless,dist/*.whl)
 	rm -f dist/*.whl
 	$(BIN)/maturin build --release --out dist $(LOCKED)
 	@touch $@
 
-$(STAMPS)/sdist: $(STAMPS)/packages pyproject.toml README.md CHANGELOG.md LICENSE $(RUST) $(PYTHON_SOURCES)
+$(STAMPS)/sdist: $(STAMPS)/packages pyproject.toml README.md CHANGELOG.md LICENSE $(RUST) $(PYTHON_SOURCES) \
+  $(call unless,dist/*.tar.gz)
 	rm -f dist/*.tar.gz
 	$(BIN)/maturin sdist --out dist
 	@touch $@

@@ -9,7 +9,7 @@ from pathlib import Path
 TOP = Path(__file__).parents[2]
 
 # Prerequisites that nobody calls by themselves.
-INTERNAL = {"root"}
+INTERNAL = {"always", "root"}
 
 
 def targets() -> set[str]:
