@@ -68,6 +68,45 @@ def test_python_of_the_readme_compiles_and_its_names_exist(code: str) -> None:
             assert node.attr in ardock.__all__
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_of_the_readme_runs(code: str, tmp_path: Path) -> None:
+    folders = f"{str(tmp_path / 'root')!r}, {str(tmp_path / 'run')!r}"
+    code = code.replace("open_engine()", f"open_engine({folders})").replace("range(1000)", "range(50)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout.splitlines()
+    assert said[0] == "0 b'hello\\n'"
+    assert len(said) == 1 + 50 + 3
+    assert said[-1] == "137"
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    "command", [command for command in commands() if "ardock run" in command and "-it" not in command]
+)
+def test_commands_of_the_readme_run(command: str, tmp_path: Path) -> None:
+    """But for the one with a terminal, which has tests of its own."""
+    (tmp_path / "data").mkdir()
+    tmp_path.chmod(0o755)
+    environment = os.environ | {
+        "ARDOCK_ROOT": str(tmp_path / "root"),
+        "ARDOCK_RUN_DIR": str(tmp_path / "run"),
+        "PATH": f"{ARDOCK.parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        ["bash", "-c", command.replace("/srv/data", str(tmp_path / "data"))],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_of_the_documents_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8")):
