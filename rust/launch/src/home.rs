@@ -200,7 +200,7 @@ impl Home {
 
     /// Opens the null device anew: an open file shared by containers would
     /// share its status flags among them.
-    pub(crate) fn open_null(&self) -> Result<OwnedFd, LaunchError> {
+    pub(crate) fn open_null() -> Result<OwnedFd, LaunchError> {
         rustix::fs::open("/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| LaunchError::os(Step::Stdio, "/dev/null", errno.raw_os_error()))
     }

@@ -86,12 +86,13 @@ fn fork_and_wait(plan: &ProcessPlan<'_>, progress: &Watched<'_>) -> Result<(), i
     match sys::read(4, &mut told)? {
         0 => Ok(()),
         8 => {
-            let [a, b, c, d, e, f, g, h] = told;
-            let step = Step::from_number(u32::from_ne_bytes([a, b, c, d])).unwrap_or(Step::Exec);
+            let (step, errno) = told.split_at(4);
+            let number = |bytes: &[u8]| bytes.try_into().map_or(-1, i32::from_ne_bytes);
+            let step = Step::from_number(number(step) as u32).unwrap_or(Step::Exec);
             slot.enter(step, 0);
             // What comes from there may be forged by the container; it only
             // chooses the words of an error.
-            match i32::from_ne_bytes([e, f, g, h]) {
+            match number(errno) {
                 errno @ 1..=4095 => Err(errno),
                 _ => Err(libc::EPROTO),
             }

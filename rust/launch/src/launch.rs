@@ -77,7 +77,7 @@ impl From<LaunchError> for Failure {
 struct Streams {
     own: [i32; 3],
     /// Keeps `own` open until the clone.
-    _held: Vec<OwnedFd>,
+    held: Vec<OwnedFd>,
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
@@ -108,15 +108,14 @@ impl Streams {
             out.terminal = Some(master);
             out.instance = Some(instance);
         } else {
-            out.pipes(home, stdio, process, fds, &mut held)?;
+            out.pipes(stdio, process, fds, &mut held)?;
         }
-        out._held = held;
+        out.held = held;
         Ok(out)
     }
 
     fn pipes(
         &mut self,
-        home: &Home,
         stdio: &Stdio,
         process: &Process,
         fds: &[OwnedFd],
@@ -135,7 +134,7 @@ impl Streams {
                 }
                 Stream::Own(OwnStream::Null) => {
                     if null.is_none() {
-                        let opened = above_streams(home.open_null()?)?;
+                        let opened = above_streams(Home::open_null()?)?;
                         null = Some(opened.as_raw_fd());
                         held.push(opened);
                     }
@@ -401,7 +400,7 @@ fn launch_prepared(
     if errno != 0 {
         let step = slot.current_step();
         let subject = plan.subject(step, slot.index.load(Ordering::Relaxed) as usize);
-        return Err(Failure { error: explain(LaunchError::os(step, subject, errno), spec), pid, helper });
+        return Err(Failure { error: explain(LaunchError::os(step, subject, errno)), pid, helper });
     }
     let Some(pid) = pid else {
         return Err(Failure { error: LaunchError::because(Step::Clone, "", "the helper was killed"), pid: None, helper });
@@ -478,7 +477,7 @@ fn mount_namespace(pid: i32) -> Option<OwnedFd> {
 }
 
 /// The exit code and the advice that go with an errno.
-fn explain(mut error: LaunchError, spec: &LaunchSpec) -> LaunchError {
+fn explain(mut error: LaunchError) -> LaunchError {
     let advice = match (error.step, error.errno) {
         (Step::Exec, errno) => {
             error.exit_code = if matches!(errno, libc::ENOENT | libc::ENOTDIR) { 127 } else { 126 };
@@ -491,7 +490,7 @@ fn explain(mut error: LaunchError, spec: &LaunchSpec) -> LaunchError {
         }
         (Step::Rlimit, libc::EPERM) => "raising a hard limit needs CAP_SYS_RESOURCE, which this engine does not have",
         (Step::OomScore, libc::EACCES) => "lowering it needs CAP_SYS_RESOURCE, which this engine does not have",
-        (Step::Sys, libc::EPERM) | (Step::Proc, libc::EPERM) => "the host's own is not visible whole",
+        (Step::Sys | Step::Proc, libc::EPERM) => "the host's own is not visible whole",
         (Step::Proc, libc::EINVAL) => "joining a pid namespace with a /proc of its own needs Linux 6.17",
         (Step::Proc | Step::Dev | Step::Sys, libc::ENOTDIR | libc::ELOOP) => {
             "it is not a folder in the root file system; it must be one, or missing"
@@ -502,16 +501,14 @@ fn explain(mut error: LaunchError, spec: &LaunchSpec) -> LaunchError {
         (Step::Sysctl, libc::ENOENT) => "there is no such kernel parameter in the container's namespaces",
         (Step::Sysctl, libc::EACCES | libc::EROFS) => "it belongs to the host, not to a namespace of the container's",
         (Step::Cwd, libc::ENOTDIR) => "it is not a folder",
+        (Step::JoinNamespace, libc::ESRCH) => "the container has ended",
         (Step::Apparmor, libc::ENOENT) => "AppArmor is not enabled, or has no such profile loaded",
         (Step::JoinCgroup, libc::ENOSPC) => "the cpuset has no cpus or memory nodes",
         (Step::JoinCgroup, libc::EAGAIN) => "the limit on processes leaves no room",
         _ => "",
     };
     if !advice.is_empty() {
-        error.hint = advice.to_owned();
-    }
-    if error.step == Step::Exec && error.exit_code == 126 && error.subject.is_empty() {
-        error.subject = String::from_utf8_lossy(&spec.process.argv[0]).into_owned();
+        advice.clone_into(&mut error.hint);
     }
     error
 }
@@ -584,14 +581,7 @@ pub fn exec(
     if errno != 0 {
         let step = slot.current_step();
         let subject = joining.process.subject(step, slot.index.load(Ordering::Relaxed) as usize).unwrap_or_default();
-        let mut error = LaunchError::os(step, subject, errno);
-        if step == Step::Exec {
-            error.exit_code = if matches!(errno, libc::ENOENT | libc::ENOTDIR) { 127 } else { 126 };
-        }
-        if step == Step::JoinNamespace && errno == libc::ESRCH {
-            error.hint = "the container has ended".into();
-        }
-        failure = Some(error);
+        failure = Some(explain(LaunchError::os(step, subject, errno)));
     } else if pid.is_none() {
         failure = Some(LaunchError::because(Step::Clone, "", "the helper was killed"));
     }

@@ -171,11 +171,6 @@ impl<'a> ProcessPlan<'a> {
         (self.uid, self.gid)
     }
 
-    /// The descriptors that become 0, 1 and 2.
-    pub fn streams(&self) -> [i32; 3] {
-        self.streams
-    }
-
     /// What the step was about.
     pub fn subject(&self, step: Step, index: usize) -> Option<String> {
         match step {
@@ -335,7 +330,7 @@ fn last_steps(
     // Close-on-exec alone would do for the launcher's own descriptors; a
     // Python process has others. CVE-2024-21626 again: nothing of the host's
     // may be open while PATH is searched.
-    sys::close_range(3, if progress.keeps_pipe() { libc::CLOSE_RANGE_CLOEXEC as u32 } else { 0 })?;
+    sys::close_range(3, if progress.keeps_pipe() { libc::CLOSE_RANGE_CLOEXEC } else { 0 })?;
     if plan.no_new_privileges {
         load_seccomp(plan, progress)?;
     }

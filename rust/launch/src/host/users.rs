@@ -110,21 +110,20 @@ fn resolve(passwd: &str, group: &str, user: &str, extra: &[String]) -> Result<Us
         (None, None) => return Err(unknown("user", name, "/etc/passwd")),
     };
     let mut groups = Vec::new();
-    let gid = match wanted_group.filter(|group| !group.is_empty()) {
-        Some(wanted) => group_id(group, wanted)?,
-        None => {
-            if let Some(fields) = &entry {
-                // Groups that list the user count only where no group was
-                // asked for.
-                for line in group.lines() {
-                    let line: Vec<&str> = line.split(':').collect();
-                    if line.len() >= 4 && line[3].split(',').any(|member| member == fields[0]) {
-                        groups.extend(line[2].parse::<u32>());
-                    }
+    let gid = if let Some(wanted) = wanted_group.filter(|group| !group.is_empty()) {
+        group_id(group, wanted)?
+    } else {
+        if let Some(fields) = &entry {
+            // Groups that list the user count only where no group was asked
+            // for.
+            for line in group.lines() {
+                let line: Vec<&str> = line.split(':').collect();
+                if line.len() >= 4 && line[3].split(',').any(|member| member == fields[0]) {
+                    groups.extend(line[2].parse::<u32>());
                 }
             }
-            entry.as_ref().and_then(|fields| fields[3].parse().ok()).unwrap_or(0)
         }
+        entry.as_ref().and_then(|fields| fields[3].parse().ok()).unwrap_or(0)
     };
     for wanted in extra {
         groups.push(group_id(group, wanted)?);

@@ -168,11 +168,6 @@ pub fn fsconfig_string(fs: i32, key: &CStr, value: &CStr) -> Outcome {
     call!(libc::SYS_fsconfig, fs, 1, text(key), text(value), 0)
 }
 
-/// fsconfig(2) with a flag.
-pub fn fsconfig_flag(fs: i32, key: &CStr) -> Outcome {
-    call!(libc::SYS_fsconfig, fs, 0, text(key), 0, 0)
-}
-
 /// fsconfig(2) with a descriptor.
 pub fn fsconfig_fd(fs: i32, key: &CStr, value: i32) -> Outcome {
     call!(libc::SYS_fsconfig, fs, 5, text(key), 0, value)
@@ -211,7 +206,7 @@ pub fn fs_type_of(fd: i32) -> Result<i64, i32> {
     let mut stat = core::mem::MaybeUninit::<libc::statfs>::zeroed();
     call!(libc::SYS_fstatfs, fd, stat.as_mut_ptr())?;
     // SAFETY: all-zero bytes are a valid `statfs`, and the kernel has filled it.
-    Ok(unsafe { stat.assume_init() }.f_type as i64)
+    Ok(unsafe { stat.assume_init() }.f_type)
 }
 
 /// setns(2).

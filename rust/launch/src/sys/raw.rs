@@ -6,6 +6,7 @@
 //! caller in [`super::call`] gives the kernel pointers made from references
 //! that outlive the call, with lengths taken from the same references.
 #![allow(unsafe_code)]
+#![allow(clippy::many_single_char_names)] // the kernel numbers its arguments
 
 use core::arch::asm;
 
