@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -25,7 +25,14 @@ from bench.systems import CPUS, MEMORY, PIDS, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from typing import TextIO
+
+
+class Request(TypedDict):
+    """What the harness asks."""
+
+    way: str
+    n: int
+    in_flight: int
 
 
 class WrongError(Exception):
@@ -88,15 +95,9 @@ async def run(engine: ardock.Engine, job: Job) -> None:
             nursery.start_soon(caller)
 
 
-async def measure(engine: ardock.Engine, request: dict[str, object]) -> Slice:
+async def measure(engine: ardock.Engine, place: Place, request: Request) -> Slice:
     """Run one slice."""
-    place = Place(
-        scratch="disk" if request["scratch"] == "disk" else "memory",
-        captures=bool(request["captures"]),
-        folder=Path(),
-        rootfs=Path(str(request["rootfs"])),
-    )
-    job = Job(n=int(str(request["n"])), in_flight=int(str(request["in_flight"])), place=place)
+    job = Job(n=request["n"], in_flight=request["in_flight"], place=place)
     began = time.perf_counter()
     if request["way"] == "run_many":
         await run_many(engine, job)
@@ -108,19 +109,17 @@ async def measure(engine: ardock.Engine, request: dict[str, object]) -> Slice:
     return Slice.of(wall, job.latencies_ms)
 
 
-async def hold(engine: ardock.Engine, request: dict[str, object], others: set[int]) -> dict[str, float]:
+async def hold(engine: ardock.Engine, place: Place, count: int, others: set[int]) -> dict[str, float]:
     """Start containers that stay, and weigh them."""
-    count = int(str(request["n"]))
-    job = Job(n=count, in_flight=16, place=Place("memory", False, Path(), Path(str(request["rootfs"]))))
-    spec = next(job.specs())
     stay = ardock.ContainerSpec(
-        argv=(build.PROGRAM, "-"), rootfs=spec.rootfs, scratch="memory", memory=MEMORY, cpus=CPUS, pids_limit=PIDS
-    )
+        argv=(build.PROGRAM, "-"), rootfs=str(place.rootfs), scratch=place.scratch, memory=MEMORY, cpus=CPUS,
+        pids_limit=PIDS,
+    )  # fmt: skip
     before = density.weigh(density.ours(others))
     async with trio.open_nursery() as nursery:
         ready = trio.Semaphore(0)
         done = trio.Event()
-        limit = trio.CapacityLimiter(job.in_flight)
+        limit = trio.CapacityLimiter(16)
 
         async def keep() -> None:
             async with limit:
@@ -138,32 +137,34 @@ async def hold(engine: ardock.Engine, request: dict[str, object], others: set[in
     return density.difference(before, after, count)
 
 
-async def requests() -> AsyncIterator[dict[str, object]]:
+async def requests() -> AsyncIterator[Request]:
     """Yield the requests of standard input."""
     while line := await trio.to_thread.run_sync(sys.stdin.readline):
         yield json.loads(line)
 
 
-def answer(output: TextIO, record: dict[str, object]) -> None:
-    print(json.dumps(record), file=output, flush=True)
+async def answer(engine: ardock.Engine, place: Place, request: Request, others: set[int]) -> dict[str, object]:
+    """Do what a request asks; what goes wrong is the answer."""
+    try:
+        if request["way"] == "hold":
+            return {**await hold(engine, place, request["n"], others)}
+        return {**asdict(await measure(engine, place, request))}
+    except (ardock.ArdockError, WrongError) as error:
+        return {"error": str(error)}
+    except ExceptionGroup as group:
+        return {"error": "; ".join(str(error) for error in group.exceptions)}
 
 
 async def main() -> None:
     """Serve until standard input ends."""
-    home = Path(sys.argv[1])
+    place = Place.from_json(json.loads(sys.argv[1]))
     others = density.keepers()
     try:
-        async with ardock.open_engine(root=home / "root", run_dir=home / "run") as engine:
+        async with ardock.open_engine(root=place.folder / "root", run_dir=place.folder / "run") as engine:
             async for request in requests():
-                try:
-                    if request["way"] == "hold":
-                        answer(sys.stdout, {**await hold(engine, request, others)})
-                    else:
-                        answer(sys.stdout, {**asdict(await measure(engine, request))})
-                except* (ardock.ArdockError, WrongError) as group:
-                    answer(sys.stdout, {"error": "; ".join(str(error) for error in group.exceptions)})
+                print(json.dumps(await answer(engine, place, request, others)), flush=True)
     except ardock.ArdockError as error:
-        answer(sys.stdout, {"unusable": str(error)})
+        print(json.dumps({"unusable": str(error)}), flush=True)
 
 
 if __name__ == "__main__":

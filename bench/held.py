@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,10 @@ def _floor(place: Place, count: int) -> dict[str, float]:
     options = ["--rootfs", str(place.rootfs), "--group", f"{peers.GROUP}-held", *ours.seccomp_program(place.folder)]
     before = density.weigh({})
     process = subprocess.Popen(
-        [build.floor(), *options, "-n", str(count), "--keep"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [str(build.floor()), *options, "-n", str(count), "--keep"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -47,11 +51,12 @@ def _floor(place: Place, count: int) -> dict[str, float]:
 
 
 def _ardock(place: Place, count: int) -> dict[str, float]:
-    home = place.folder / "held"
-    home.mkdir()
-    worker = Worker([sys.executable, str(Path(__file__).with_name("ardock_worker.py")), str(home)], "ardock")
+    own = Place(place.scratch, place.captures, place.folder / "held", place.rootfs)
+    own.folder.mkdir()
+    script = Path(__file__).with_name("ardock_worker.py")
+    worker = Worker([sys.executable, str(script), json.dumps(own.to_json())], "ardock")
     try:
-        return worker.ask(way="hold", n=count, rootfs=str(place.rootfs))
+        return worker.ask(way="hold", n=count)
     finally:
         worker.end()
 

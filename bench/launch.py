@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -63,10 +64,9 @@ NAMES = {
 def systems(place: Place, wanted: list[str]) -> list[System]:
     """Make the systems of one set."""
     dockerd = peers.Dockerd(place)
-    policy = ours.seccomp_program(place.folder)
     make: dict[str, Callable[[str], System]] = {
-        "floor": lambda name: ours.Floor(name, place, policy, peers.GROUP),
-        "bare": lambda name: ours.Floor(name, place, ["--bare"], f"{peers.GROUP}-bare"),
+        "floor": lambda name: ours.Floor(name, place, peers.GROUP, bare=False),
+        "bare": lambda name: ours.Floor(name, place, f"{peers.GROUP}-bare", bare=True),
         "run_many": lambda name: ours.Ardock(name, "run_many", place, in_flight=0),
         "run": lambda name: ours.Ardock(name, "run", place, in_flight=32),
         "run1": lambda name: ours.Ardock(name, "run", place, in_flight=1),
@@ -193,7 +193,7 @@ def arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="short slices, one round: shows that all works, no figures"
     )
     parser.add_argument("--rounds", type=int, help="default 5")
-    parser.add_argument("--slice", type=float, help="seconds of each system in each round, default 2")
+    parser.add_argument("--slice", type=float, help="seconds of each system in each round, default 1.5")
     parser.add_argument("--systems", default=",".join(NAMES), help=f"out of {','.join(NAMES)}")
     parser.add_argument("--scratch", default="memory,disk", help="out of memory,disk")
     parser.add_argument("--sets", default="silent,output", help="out of silent,output")
@@ -204,7 +204,7 @@ def arguments() -> argparse.Namespace:
     )
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
-    options.slice = options.slice or (0.2 if options.quick else 2.0)
+    options.slice = options.slice or (0.2 if options.quick else 1.5)
     options.hold = (20 if options.quick else 200) if options.hold is None else options.hold
     for name, allowed in (("systems", NAMES), ("scratch", ("memory", "disk")), ("sets", ("silent", "output"))):
         chosen = getattr(options, name).split(",")
@@ -222,6 +222,8 @@ def main() -> int:
     if os.geteuid() != 0:
         note("bench: containers need root")
         return 1
+    # So that what was started is ended, too, when the bench is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rows: list[Row] = []
     memory: dict[str, dict[str, float]] = {}
     try:

@@ -22,6 +22,9 @@ _HEAD = 84
 _PANEL_HEAD = 42
 _PANEL_FOOT = 14
 
+_FOOT = 36
+
+_NOTE = "crun and runc make no overlay; bwrap neither that, nor limits, nor a seccomp policy. The floor: the system calls alone."
 _TITLE = "Starting a container, from the call to its collected exit"
 
 _STYLE = """
@@ -65,7 +68,7 @@ def write(rows: Sequence[Row], file: Path, machine: str) -> None:
     alone = [row for row in silent if row.scratch == "memory" and row.in_flight == 1]
     panels.append(("One at a time: milliseconds (p50), writes in memory", "shorter is better", _times(alone)))
     panels = [panel for panel in panels if panel[2]]
-    height = _HEAD + sum(_PANEL_HEAD + _LINE * len(bars) + _PANEL_FOOT for _, _, bars in panels) + 8
+    height = _HEAD + sum(_PANEL_HEAD + _LINE * len(bars) + _PANEL_FOOT for _, _, bars in panels) + _FOOT
     size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title">',
@@ -82,6 +85,7 @@ def write(rows: Sequence[Row], file: Path, machine: str) -> None:
         top += _PANEL_HEAD
         parts += _draw(bars, top)
         top += _LINE * len(bars) + _PANEL_FOOT
+    parts.append(f'<text class="note" x="{_MARGIN}" y="{top + 14}">{escape(_NOTE)}</text>')
     parts.append("</svg>\n")
     file.write_text("\n".join(parts))
 

@@ -60,6 +60,21 @@ class Place:
     """On a tmpfs or on the disk, as `scratch` says."""
     rootfs: Path
 
+    def to_json(self) -> dict[str, object]:
+        """Return what a worker needs to make it again."""
+        return {
+            "scratch": self.scratch,
+            "captures": self.captures,
+            "folder": str(self.folder),
+            "rootfs": str(self.rootfs),
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, object]) -> Place:
+        """Make it from what a worker was given."""
+        scratch: Scratch = "disk" if record["scratch"] == "disk" else "memory"
+        return cls(scratch, bool(record["captures"]), Path(str(record["folder"])), Path(str(record["rootfs"])))
+
     def text(self, number: str = "{i}") -> str:
         """Return the 100 bytes that container `number` prints: distinct, so that a mix-up shows."""
         head = f"container {number} "
