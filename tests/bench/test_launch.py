@@ -1,0 +1,68 @@
+"""`bench/launch.py` as people and CI call it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and control groups need root"),
+]
+
+BENCH = Path(__file__).resolve().parents[2] / "bench" / "launch.py"
+
+
+def bench(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(BENCH), *options], capture_output=True, text=True, check=False)
+
+
+def residue() -> set[Path]:
+    places = [*Path("/dev/shm").glob("ardock-bench-*"), *Path("/var/tmp").glob("ardock-bench-*")]
+    return {*places, *Path("/sys/fs/cgroup").glob("*/ardock-bench-*")}
+
+
+def test_every_way_to_run_is_measured_and_nothing_is_left() -> None:
+    before = residue()
+    done = bench(
+        "--quick", "--slice", "0.05", "--json", "--systems", "floor,bare,run_many,run,run1,core,cli", "--hold", "3"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "left out" not in done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    rows = result["results"]
+    names = {row["system"] for row in rows}
+    assert {"floor", "ardock run_many in-process", "ardock run, 32 in flight", "ardock _core.launch"} <= names
+    for row in rows:
+        assert row["n"] > 0
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+        assert row["ratio_to_floor"] == pytest.approx(row["per_s"] / floor_of(rows, row), abs=0.01)
+    sets = {(row["scratch"], row["captures"]) for row in rows}
+    assert sets == {("memory", False), ("disk", False), ("memory", True), ("disk", True)}
+    assert result["memory"].keys() == {"floor", "ardock"}
+    assert result["memory"]["ardock"]["keeper_pss_kib"] > 0
+    assert residue() - before == set()
+
+
+def floor_of(rows: list[dict[str, Any]], of: dict[str, Any]) -> float:
+    same_set = [row for row in rows if (row["scratch"], row["captures"]) == (of["scratch"], of["captures"])]
+    return float(next(row["per_s"] for row in same_set if row["system"] == "floor"))
+
+
+def test_a_system_that_is_not_there_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin/nowhere")
+    done = bench("--quick", "--scratch", "memory", "--sets", "silent", "--systems", "runc", "--hold", "0")
+    assert done.returncode == 0
+    assert "left out: runc: not installed: runc" in done.stderr
+
+
+def test_an_unknown_system_is_refused() -> None:
+    done = bench("--systems", "runc,rocket")
+    assert done.returncode == 2
+    assert "not known: rocket" in done.stderr
