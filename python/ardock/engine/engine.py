@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
+import trio
+
+from ardock.engine import facts as host_facts
+from ardock.engine.containers.launcher import Launcher
+from ardock.engine.containers.resolve import Resolver
+from ardock.engine.containers.roots import Roots, check_root_privilege
+from ardock.engine.containers.running import ExecPlanner
 from ardock.engine.containers.service import Containers
-from ardock.model import Adopted
+from ardock.engine.folders import Folders, open_folders
+from ardock.engine.keepers.adopt import adopt_all
+from ardock.engine.keepers.pool import KeeperPool
+from ardock.model.errors import InvalidArgument
+from ardock.model.records import Adopted
 from ardock.model.spec import ScratchKind
 
-DEFAULT_ROOT = Path("/var/lib/ardock")
-DEFAULT_RUN_DIR = Path("/run/ardock")
+DEFAULT_ROOT: Final = Path("/var/lib/ardock")
+DEFAULT_RUN_DIR: Final = Path("/run/ardock")
 
 
 class Engine:
@@ -25,11 +37,27 @@ class Engine:
         run_dir: This engine's part of the run folder.
     """
 
-    containers: Containers
-    adopted: list[Adopted]
-    id: str
-    root: Path
-    run_dir: Path
+    def __init__(self, folders: Folders, adopted: list[Adopted], containers: Containers, pool: KeeperPool) -> None:
+        """Made by `open_engine` alone."""
+        self.containers: Containers = containers
+        self.adopted: list[Adopted] = adopted
+        self.id: str = folders.engine_id
+        self.root: Path = folders.root
+        self.run_dir: Path = folders.run_dir
+        self._pool = pool
+
+    def __repr__(self) -> str:
+        """Its id, folder and what runs."""
+        running = sum(len(connection.programs) for connection in self._pool.connections)
+        return f"<Engine {self.id} on {self.root}: {running} programs, {len(self._pool.connections)} keepers>"
+
+    async def keeper_counters(self) -> list[dict[str, int]]:
+        """Each keeper's own counters, with its process id as ``pid``: for `doctor`, tests and benches."""
+        found: list[dict[str, int]] = []
+        for connection in self._pool.connections:
+            if not connection.lost:
+                found.append({"pid": connection.pid, **await connection.counters()})
+        return found
 
 
 @asynccontextmanager
@@ -43,7 +71,7 @@ async def open_engine(
     """Own `root` for as long as the context lasts.
 
     What an engine that was killed left behind is ended first and reported in `Engine.adopted`. At the end every
-    container that still runs is killed and awaited.
+    container that still runs is killed and awaited. An error in the body comes out as it is, not in a group.
 
     Args:
         root: The state folder; made where missing.
@@ -56,7 +84,36 @@ async def open_engine(
         EngineLocked: Another process owns `root`.
         NotPermitted: The calling process is not root.
         FolderUnusable: A folder cannot be made or written.
-        KeeperUnavailable: The keeper could not be started.
+        KeeperUnavailable: The keeper could not be started, or one that was left behind does not answer.
     """
-    raise NotImplementedError
-    yield Engine()
+    check_root_privilege()
+    if scratch not in ("disk", "memory", "none"):
+        raise InvalidArgument(f"scratch: {scratch!r} is neither disk, memory nor none", field="scratch")
+    folders = open_folders(Path(root), Path(run_dir))
+    try:
+        facts = host_facts.gather(hidden=folders.hidden, scratch=scratch)
+        # Not strict: the connections' tasks raise nothing but what is told to the callers, too, and an error of the
+        # caller's own in the body must not come out wrapped in a group.
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            try:
+                adopted, numbers = await adopt_all(folders, nursery)
+                pool = KeeperPool(folders, nursery, keep_inherited_seccomp=keep_inherited_seccomp)
+                pool.reserve_numbers(numbers)
+
+                def forget(key: int) -> None:
+                    for connection in pool.connections:
+                        connection.remove_root(key)
+
+                roots = Roots(folders.hidden, forget)
+                try:
+                    resolver = Resolver(roots, facts)
+                    launcher = Launcher(facts, resolver, folders.engine_id)
+                    containers = Containers(pool, launcher, ExecPlanner(resolver, facts), nursery)
+                    yield Engine(folders, adopted, containers, pool)
+                finally:
+                    await pool.close()
+                    roots.close()
+            finally:
+                nursery.cancel_scope.cancel()
+    finally:
+        folders.close()

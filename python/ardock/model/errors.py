@@ -1,3 +1,4 @@
+# ruff: noqa: N818 - an error is named for what happened, as in trio; a suffix would say nothing
 """Every error that ardock raises on purpose, in one flat file.
 
 One class per *reaction* a caller can have, each with a stable ``code`` (never reworded, safe to match on), the HTTP

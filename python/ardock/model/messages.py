@@ -75,6 +75,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="laun
     spec: LaunchSpec
     output: Output
     blob: bytes
+    hold_ms: int = 0
+    # Last, so that the outbox can put it in when it knows the packet.
     fds: Fds = NO_FDS
 
 
@@ -86,6 +88,7 @@ class Exec(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="exec")
     exec: str
     spec: ExecLaunch
     output: Output
+    hold_ms: int = 0
     fds: Fds = NO_FDS
 
 

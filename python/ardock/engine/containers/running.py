@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+import msgspec
+import trio
+
+from ardock.engine.containers import plan as planner
+from ardock.engine.containers.resolve import Resolver
+from ardock.engine.containers.results import exit_record, lost_record
+from ardock.engine.containers.roots import Root
 from ardock.engine.containers.streams import InputStream, OutputStream, TerminalStream
-from ardock.model import ExecSpec, ExitRecord, Timings
+from ardock.engine.facts import Facts
+from ardock.engine.keepers.program import Program
+from ardock.model.errors import ArdockError, InvalidArgument, KeeperLost, NotRunning
+from ardock.model.messages import Exec, Output
+from ardock.model.records import ExitRecord, Timings
+from ardock.model.sizes import parse_signal
+from ardock.model.spec import ContainerSpec, ExecSpec
+
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class RunningProgram:
@@ -23,19 +40,58 @@ class RunningProgram:
         stdout: Without a terminal: its standard output. Ends when nobody can write to it any more.
         stderr: Without a terminal: its standard error.
         terminal: With `tty`: the terminal, for both directions; reading gives b"" once the program has closed it.
-        exit: How it ended; None while it runs.
     """
 
-    id: str
-    exec_id: str | None
-    pid: int
-    started_at: int
-    timings: Timings
-    stdin: InputStream | None
-    stdout: OutputStream | None
-    stderr: OutputStream | None
-    terminal: TerminalStream | None
-    exit: ExitRecord | None
+    def __init__(self, program: Program, *, tty: bool, stdin_open: bool) -> None:
+        """Made by `Containers.start` and `RunningContainer.exec` alone."""
+        start = program.start
+        assert start is not None, "it was started"
+        self._program = program
+        self._acked = False
+        self.id: str = program.id
+        self.exec_id: str | None = program.exec_id
+        self.pid: int = start.pid
+        self.started_at: int = start.started_at
+        self.timings: Timings = start.timings
+        self.stdin: InputStream | None = None
+        self.stdout: OutputStream | None = None
+        self.stderr: OutputStream | None = None
+        self.terminal: TerminalStream | None = None
+        self._lost_at = 0
+        fds, program.fds = program.fds, []
+        if tty:
+            self.terminal = TerminalStream(fds.pop(0)) if fds else None
+        else:
+            if stdin_open and fds:
+                self.stdin = InputStream(fds.pop(0), lambda: program.connection.close_stdin(program))
+            self.stdout = OutputStream(fds.pop(0)) if fds else None
+            self.stderr = OutputStream(fds.pop(0)) if fds else None
+        for fd in fds:
+            os.close(fd)
+
+    def __repr__(self) -> str:
+        """Its name and state."""
+        name = self.id[:12] if self.exec_id is None else f"{self.id[:12]}/{self.exec_id[:12]}"
+        if self._program.over:
+            end = self.exit
+            return f"<{type(self).__name__} {name} exited ({end.exit_code})>" if end else f"<{type(self).__name__} {name} lost>"
+        return f"<{type(self).__name__} {name} running as pid {self.pid}>"
+
+    @property
+    def exit(self) -> ExitRecord | None:
+        """How it ended; None while it runs. Reason ``lost`` where its keeper died."""
+        program = self._program
+        if program.exit is not None:
+            return exit_record(program.id, program.exec_id, program.start, program.exit)
+        if isinstance(program.error, KeeperLost):
+            self._lost_at = self._lost_at or time.time_ns()
+            return lost_record(program, program.error, self._lost_at)
+        return None
+
+    @property
+    def timed_out(self) -> bool:
+        """Its `timeout` passed and it was killed."""
+        return self._program.timed_out
 
     async def wait(self) -> ExitRecord:
         """Wait for its end; any number of tasks may, also afterwards.
@@ -44,9 +100,15 @@ class RunningProgram:
         `stdout` to the end only if that should be waited for, too.
 
         Raises:
-            KeeperLost: The keeper died; the record would be ``lost``.
+            KeeperLost: The keeper died, and the program with it; `exit` then has reason ``lost``.
         """
-        raise NotImplementedError
+        await self._program.until_over()
+        if self._program.error is not None:
+            raise self._program.error
+        self._ack()
+        record = self.exit
+        assert record is not None, "over, and not failed"
+        return record
 
     async def kill(self, signal: int | str = "SIGKILL") -> None:
         """Send a signal to it, by pidfd.
@@ -55,20 +117,39 @@ class RunningProgram:
             NotRunning: It has ended.
             InvalidArgument: There is no such signal.
         """
-        raise NotImplementedError
+        number = parse_signal(signal)
+        if self._program.over or not await self._program.connection.signal(self._program, number):
+            raise NotRunning(f"container {self.id[:12]} is not running")
 
     async def resize(self, rows: int, columns: int) -> None:
         """Set its terminal's size (the kernel tells its foreground processes by SIGWINCH).
 
         Raises:
             NotRunning: It has ended.
-            InvalidArgument: It has no terminal.
+            InvalidArgument: It has no terminal, or the size is not one.
         """
-        raise NotImplementedError
+        if self.terminal is None:
+            raise InvalidArgument(f"container {self.id[:12]} has no terminal", field="tty")
+        if not (0 <= rows < 1 << 16 and 0 <= columns < 1 << 16):
+            raise InvalidArgument(f"invalid terminal size {rows}x{columns}", field="tty_size")
+        if self._program.over:
+            raise NotRunning(f"container {self.id[:12]} is not running")
+        await self._program.connection.resize(self._program, rows, columns)
 
     async def aclose(self) -> None:
         """Kill it if it still runs, await its end, close its streams. Safe to call again, and when cancelled."""
-        raise NotImplementedError
+        try:
+            await self._program.kill()
+        finally:
+            self._ack()
+            for stream in (self.stdin, self.stdout, self.stderr, self.terminal):
+                if stream is not None:
+                    stream.close()
+
+    def _ack(self) -> None:
+        if not self._acked and self._program.exit is not None:
+            self._acked = True
+            self._program.connection.ack(self.id, self.exec_id)
 
     async def __aenter__(self) -> Self:
         """Itself."""
@@ -81,16 +162,65 @@ class RunningProgram:
         await self.aclose()
 
 
+class ExecPlanner:
+    """What is needed to plan an exec."""
+
+    def __init__(self, resolver: Resolver, facts: Facts) -> None:
+        """Look up with `resolver`."""
+        self.resolver = resolver
+        self.facts = facts
+
+    def message(
+        self, program: Program, req: int, spec: ExecSpec, container: ContainerSpec, roots: tuple[Root, ...]
+    ) -> bytes:
+        """The message that joins `spec` to `container`, without its descriptors' index and number.
+
+        Raises:
+            ArdockError: As `Resolver` and `plan_exec`.
+        """
+        resolver = self.resolver
+        user = resolver.roots.user(roots, container.user if spec.user is None else spec.user, container.group_add)
+        seccomp = resolver.seccomp(container, privileged=spec.privileged)
+        if seccomp is not None:
+            program.connection.add_seccomp(seccomp, resolver.code(seccomp))
+        hostname = container.hostname or program.id[: planner.SHORT_ID]
+        assert program.exec_id is not None, "it is an exec's program"
+        message = Exec(
+            req=req,
+            id=program.id,
+            exec=program.exec_id,
+            spec=planner.plan_exec(spec, container, self.facts, user, seccomp, hostname),
+            output=Output(direct=True),
+        )
+        return _encode(message)[:-2]
+
+
 class RunningContainer(RunningProgram):
     """A container that was started."""
 
-    async def stop(self, timeout: float | None = None) -> ExitRecord:
+    def __init__(self, program: Program, spec: ContainerSpec, exec_planner: ExecPlanner) -> None:
+        """Made by `Containers.start` alone."""
+        super().__init__(program, tty=spec.tty, stdin_open=spec.stdin_open)
+        self.spec = spec
+        self._exec_planner = exec_planner
+
+    async def stop(self, timeout: float | None = None) -> ExitRecord:  # noqa: ASYNC109 - Docker's own grace time, not a cancellation
         """Send its stop signal, wait, then SIGKILL.
 
         Args:
             timeout: Seconds between the two; None is the spec's `stop_timeout`.
+
+        Raises:
+            KeeperLost: The keeper died.
         """
-        raise NotImplementedError
+        program = self._program
+        if not program.over:
+            await program.connection.signal(program, parse_signal(self.spec.stop_signal, "stop_signal"))
+            with trio.move_on_after(self.spec.stop_timeout if timeout is None else timeout):
+                await program.until_over()
+        if not program.over:
+            await program.kill()
+        return await self.wait()
 
     async def exec(self, argv: Sequence[str] | ExecSpec) -> RunningProgram:
         """Join a program to it.
@@ -99,4 +229,30 @@ class RunningContainer(RunningProgram):
             NotRunning: The container has ended.
             As `Containers.run` for the rest.
         """
-        raise NotImplementedError
+        spec = argv if isinstance(argv, ExecSpec) else ExecSpec(argv=tuple(argv))
+        if self._program.over:
+            raise NotRunning(f"container {self.id[:12]} is not running")
+        connection = self._program.connection
+        paths = self.spec.layers or (self.spec.rootfs or "/",)
+        await connection.slot()
+        try:
+            roots = tuple([self._exec_planner.resolver.roots.get(path) for path in paths])
+            program = Program(connection, self.id, os.urandom(16).hex())
+            req = connection.next_req()
+            message = self._exec_planner.message(program, req, spec, self.spec, roots)
+        except ArdockError:
+            connection.release_slot()
+            raise
+        connection.launch(program, req, message, ())
+        try:
+            await program.until_answered()
+        finally:
+            if not program.answered:
+                await program.kill()
+                program.close_fds()
+                if program.exit is not None:
+                    connection.ack(program.id, program.exec_id)
+        if program.start is None:
+            assert program.error is not None, "answered without a start"
+            raise program.error
+        return RunningProgram(program, tty=spec.tty, stdin_open=spec.stdin_open)

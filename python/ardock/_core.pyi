@@ -1,0 +1,204 @@
+"""The Rust side: system calls and wire; it decides nothing.
+
+Descriptors cross as ints. "Owned" means that the receiver of the int closes it.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+class HostError(Exception):
+    """A look-up or launch failed. ``args`` is (step, subject, errno, hint, exit_code), as in ``LaunchError`` in Rust."""
+
+    args: tuple[str, str, int, str, int]
+
+@final
+class KeeperClient:
+    """One connection to a keeper's socket; non-blocking, for one event loop."""
+
+    @staticmethod
+    def connect(folder: str) -> KeeperClient:
+        """Connect to ``<folder>/sock``, of any length.
+
+        Raises:
+            OSError: ENOENT or ECONNREFUSED where no keeper listens, EACCES where it is not ours.
+        """
+    def fileno(self) -> int:
+        """The socket, to be waited for; stays owned by this object. -1 when closed."""
+    def send(self, packet: bytes, fds: Sequence[int]) -> bool:
+        """Send one packet with its descriptors (which stay the caller's); False where the socket is full.
+
+        Raises:
+            OSError: The connection is gone.
+        """
+    def receive(self, limit: int) -> tuple[list[tuple[bytes, list[int]]], bool]:
+        """All packets that are there, `limit` at most, with their descriptors (owned), and whether the other end closed.
+
+        Raises:
+            OSError: The connection is gone, or a packet was longer than is allowed.
+        """
+    def close(self) -> None:
+        """Close the socket. Safe to call again."""
+
+@final
+class Launched:
+    """What `launch` gives.
+
+    Attributes:
+        pid: Process id.
+        pidfd: Its pidfd, owned.
+        stdin: The pipe's end, owned; None where it is no pipe.
+        stdout: Idem.
+        stderr: Idem.
+        terminal: The terminal's outer side, owned, where the spec asks for one.
+        timings: MessagePack of a ``Timings``.
+    """
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def pidfd(self) -> int: ...
+    @property
+    def stdin(self) -> int | None: ...
+    @property
+    def stdout(self) -> int | None: ...
+    @property
+    def stderr(self) -> int | None: ...
+    @property
+    def terminal(self) -> int | None: ...
+    @property
+    def timings(self) -> bytes: ...
+
+@final
+class Launcher:
+    """A thread of this process with a private mount namespace, that launches without a keeper.
+
+    For trusted tools, tests and benches only: a program in a container can make the kernel run whatever binary launched it
+    (``#!/proc/self/exe``), which here is Python's.
+    """
+
+    def __new__(cls, store: str | None = None) -> Launcher:
+        """Start the thread; `store` is seen as ``/store`` in specs.
+
+        Raises:
+            HostError: No privilege, or the mount namespace could not be made.
+        """
+    def add_root(self, key: int, fd: int) -> None:
+        """Keep the detached mount `fd` (which stays the caller's) at ``/roots/<key>``."""
+    def add_seccomp(self, digest: str, code: bytes) -> None:
+        """Keep a seccomp program under its hash."""
+    def make_cgroup_parent(self, parent: str) -> None:
+        """Make the folder ``<parent>`` in all hierarchies."""
+    def remove_cgroup_parent(self, parent: str) -> None:
+        """Remove it."""
+    def remove_cgroup(self, parent: str, name: str) -> None:
+        """Remove one container's control groups, once it has ended."""
+    def launch(self, spec: bytes, fds: Sequence[int]) -> Launched:
+        """Launch MessagePack of a ``LaunchSpec``; `fds` stay the caller's. This process becomes the parent.
+
+        Raises:
+            HostError: A step failed; nothing is left of it.
+        """
+    def wait(self, launched: Launched) -> int:
+        """Wait for its end and collect it; the exit code, or 128 + signal. Releases the GIL."""
+    def close(self) -> None:
+        """End the thread. Safe to call again."""
+
+def versions() -> dict[str, str]:
+    """Of the package (``ardock``), the keeper's protocol (``protocol``) and the build (``profile``, ``target``)."""
+
+def spawn_keeper(executable: str, run_dir: str, number: int, engine_id: str, root: str, *, keep_inherited_seccomp: bool) -> int:
+    """Start keeper `number` in ``<run_dir>/keepers/<number>``, and return its process id once it listens.
+
+    Args:
+        executable: Path of the keeper's binary, which is run from a sealed copy in memory.
+        run_dir: The engine's run folder.
+        number: The keeper's number.
+        engine_id: 8 hexadecimal digits.
+        root: The engine's root folder, its ``/store``.
+        keep_inherited_seccomp: Start it even where this process has a seccomp filter or no-new-privileges.
+
+    Raises:
+        HostError: It could not be started.
+    """
+
+def root_identity(path: str) -> tuple[int, int, int]:
+    """Device, inode and mount id of `path` (statx): what a root mount is known by.
+
+    Raises:
+        OSError: It is not there.
+    """
+
+def open_root(path: str) -> int:
+    """A detached, private, non-recursive clone of the directory `path`; an O_PATH descriptor, owned.
+
+    Raises:
+        HostError: It is not there, or no directory.
+    """
+
+def open_bind(path: str, *, recursive: bool, read_only: bool, propagation: str) -> tuple[int, bool]:
+    """A detached clone of `path` with these attributes; an O_PATH descriptor, owned, and whether it is no directory.
+
+    Raises:
+        HostError: It is not there, or its file system cannot be cloned.
+    """
+
+def resolve_user(roots: Sequence[int], user: str, groups: Sequence[str]) -> tuple[int, int, list[int], str]:
+    """Look up ``"name|uid[:group|gid]"`` in the passwd and group files of `roots` (topmost first).
+
+    Returns:
+        User id, group id, supplementary groups and home directory.
+
+    Raises:
+        HostError: No such user or group.
+    """
+
+def seccomp_compile(profile: str | None, capabilities: int) -> tuple[str, bytes]:
+    """Compile a seccomp profile in Docker's JSON form (None: Docker's default) for a container with these capabilities.
+
+    Returns:
+        The program's SHA-256 in hexadecimal, and its ``struct sock_filter`` array.
+
+    Raises:
+        HostError: The profile is malformed or asks for what cannot be done.
+    """
+
+def read_journal(path: str) -> bytes:
+    """What a dead keeper's journal knows: MessagePack of the list of its containers that are not acknowledged.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+
+def end_cgroup(parent: str, name: str) -> int:
+    """Kill every process in one container's control groups, wait for their end (briefly) and remove the groups.
+
+    Returns:
+        How many processes there were.
+
+    Raises:
+        HostError: A group could not be removed.
+    """
+
+def cgroup_children(parent: str) -> list[str]:
+    """Names of the groups beneath `parent`, in any hierarchy."""
+
+def remove_cgroup_parent(parent: str) -> None:
+    """Remove `parent` itself from all hierarchies.
+
+    Raises:
+        HostError: It is not empty.
+    """
+
+def reencode(kind: str, data: bytes) -> bytes:
+    """Decode MessagePack as the Rust record `kind` and encode it again: for the tests of the wire.
+
+    Args:
+        kind: ``"request"``, ``"reply"``, ``"launch_spec"``, ``"exec_spec"``, ``"launch_error"``, ``"timings"``.
+        data: One record.
+
+    Raises:
+        ValueError: It does not decode.
+    """
+
+def step_phrases() -> dict[str, str]:
+    """The launch core's steps and the phrase of each, that completes "could not ..."."""

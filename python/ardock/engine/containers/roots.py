@@ -1,0 +1,166 @@
+"""Root file systems that are open: one detached mount for each directory that containers run on.
+
+Opening one costs a clone in the kernel and a message to the keeper, so they are kept, the least recently used ones being let
+go of. A directory is known by device, inode and mount, looked up for each container (2 µs): another directory put in its
+place under the same path is another root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ardock import _core
+from ardock.engine.containers.resolved import User
+from ardock.engine.keepers import mapping
+from ardock.model.errors import InvalidArgument, NotFound, NotPermitted
+
+_MOST_ROOTS: Final = 128
+_MOST_USERS: Final = 1024
+_PASSWD_FILES: Final = ("etc/passwd", "etc/group")
+
+Identity = tuple[int, int, int]
+Stamp = tuple[int, int, int]
+
+
+class Root:
+    """A directory that is kept as a detached mount.
+
+    Attributes:
+        key: Its name in the keepers' namespaces, ``/roots/<key>``.
+        fd: The mount; owned.
+        identity: Device, inode, mount id.
+        masks: Where the engine's own folders would show in a container on it.
+        in_use: Launches under way on it; not let go of while there are any.
+    """
+
+    __slots__ = ("fd", "identity", "in_use", "key", "masks")
+
+    def __init__(self, key: int, fd: int, identity: Identity, masks: tuple[str, ...]) -> None:
+        """Own `fd`."""
+        self.key = key
+        self.fd = fd
+        self.identity = identity
+        self.masks = masks
+        self.in_use = 0
+
+    def stamp(self) -> tuple[Stamp, ...]:
+        """What changes when its passwd or group file does."""
+        stamps: list[Stamp] = []
+        for path in _PASSWD_FILES:
+            try:
+                status = os.stat(path, dir_fd=self.fd, follow_symlinks=False)
+            except OSError:
+                stamps.append((0, 0, 0))
+            else:
+                stamps.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        return tuple(stamps)
+
+
+class Roots:
+    """The open roots of one engine."""
+
+    def __init__(self, hidden: tuple[str, ...], forget: Callable[[int], None]) -> None:
+        """Start with none.
+
+        Args:
+            hidden: The engine's own folders, resolved: masked in every root that shows them.
+            forget: Called with the key of a root that is let go of.
+        """
+        self._hidden = hidden
+        self._forget = forget
+        self._next_key = 1
+        self._by_identity: OrderedDict[Identity, Root] = OrderedDict()
+        self._users: dict[tuple[tuple[Identity, ...], str, tuple[str, ...]], tuple[tuple[tuple[Stamp, ...], ...], User]] = {}
+
+    def get(self, path: str, field: str = "rootfs") -> Root:
+        """The root at `path`.
+
+        Raises:
+            InvalidArgument: The path is relative.
+            NotFound: It is not there, or no directory.
+        """
+        if not path.startswith("/"):
+            raise InvalidArgument(f"{field}: {path!r} is not an absolute path", field=field)
+        try:
+            identity = _core.root_identity(path)
+        except OSError as error:
+            raise NotFound(f"{field}: {path}: {error.strerror}", field=field) from None
+        except ValueError:
+            raise InvalidArgument(f"{field}: {path!r} has a NUL character in it", field=field) from None
+        root = self._by_identity.get(identity)
+        if root is None:
+            return self._open(path, identity, field)
+        self._by_identity.move_to_end(identity)
+        return root
+
+    def _open(self, path: str, identity: Identity, field: str) -> Root:
+        if not Path(path).is_dir():
+            raise NotFound(f"{field}: {path}: Not a directory", field=field)
+        try:
+            fd = _core.open_root(path)
+        except _core.HostError as error:
+            step, subject, number, hint, _ = error.args
+            raise mapping.from_host(step, subject or path, number, hint, field) from None
+        root = Root(self._next_key, fd, identity, self._masks(path))
+        self._next_key += 1
+        self._by_identity[identity] = root
+        self._shrink()
+        return root
+
+    def _masks(self, path: str) -> tuple[str, ...]:
+        real = os.path.realpath(path).rstrip("/")
+        return tuple(folder[len(real) :] for folder in self._hidden if folder.startswith(f"{real}/"))
+
+    def _shrink(self) -> None:
+        if len(self._by_identity) <= _MOST_ROOTS:
+            return
+        for identity, root in list(self._by_identity.items())[:-1]:
+            if not root.in_use:
+                del self._by_identity[identity]
+                self._forget(root.key)
+                os.close(root.fd)
+                return
+
+    def user(self, roots: tuple[Root, ...], name: str, groups: tuple[str, ...]) -> User:
+        """Resolve a user by the roots' own passwd and group files; looked up again when one of them changes.
+
+        Raises:
+            NotFound: No such user or group.
+            InvalidArgument: A malformed one.
+        """
+        key = (tuple([root.identity for root in roots]), name, groups)
+        stamp = tuple([root.stamp() for root in roots])
+        cached = self._users.get(key)
+        if cached is not None and cached[0] == stamp:
+            return cached[1]
+        try:
+            uid, gid, more, home = _core.resolve_user([root.fd for root in roots], name, list(groups))
+        except _core.HostError as error:
+            step, subject, number, hint, _ = error.args
+            found = mapping.from_host(step, subject, number, hint, "user")
+            raise (found if number else NotFound(found.message, field="user")) from None
+        user = User(uid, gid, tuple(more), home or "/")
+        if len(self._users) >= _MOST_USERS:
+            self._users.clear()
+        self._users[key] = (stamp, user)
+        return user
+
+    def close(self) -> None:
+        """Let go of all."""
+        for root in self._by_identity.values():
+            os.close(root.fd)
+        self._by_identity.clear()
+
+
+def check_root_privilege() -> None:
+    """Containers need root.
+
+    Raises:
+        NotPermitted: This process is not root.
+    """
+    if os.geteuid() != 0:
+        raise NotPermitted("ardock needs root to run containers: run it as root, for example with sudo")

@@ -1,0 +1,273 @@
+"""What an earlier engine on this root folder left behind: found, ended, reported.
+
+A keeper that lives is asked for its list; what still runs there is killed and awaited, its output and exit taken over, and
+the keeper then ends by itself. Of a keeper that is dead the journal tells what it had; what survived it is killed through
+its control groups and recorded as ``lost``. Only this engine's id is ever touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import time
+from typing import Final, Literal
+
+import msgspec
+import trio
+
+from ardock import _core
+from ardock.engine.folders import Folders
+from ardock.engine.keepers import mapping
+from ardock.engine.keepers.connection import Connection
+from ardock.model import messages as m
+from ardock.model.errors import ArdockError, KeeperUnavailable, LaunchFailed, NotFound
+from ardock.model.records import Adopted, Blob, ExitRecord
+
+Outcome = Literal["exited", "killed", "lost"]
+
+# connect(2) to a socket that nobody listens on: its keeper is dead (or never listened). Anything else is no proof.
+_DEAD: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT})
+
+
+class JournalProgram(msgspec.Struct, frozen=True, kw_only=True):
+    """A container of a dead keeper's journal.
+
+    Attributes:
+        id: The container.
+        blob: The engine's record.
+        cgroup: Parent and name of its control group.
+        scratch: Its scratch directory beneath the root folder's ``scratch``.
+        started_at: Wall clock, ns since 1970; None where it was not told to run.
+        exit: How it ended, where the keeper had recorded that.
+    """
+
+    id: str
+    blob: bytes
+    cgroup: tuple[str, str] | None
+    scratch: str | None
+    started_at: int | None
+    exit: m.Exit | None
+
+
+_decode_journal: Final = msgspec.msgpack.Decoder(list[JournalProgram]).decode
+_decode_blob: Final = msgspec.msgpack.Decoder(Blob).decode
+
+
+async def adopt_all(folders: Folders, nursery: trio.Nursery) -> tuple[list[Adopted], list[int]]:
+    """End and report what earlier keepers of this engine hold.
+
+    Returns:
+        What was left behind, and the numbers of keepers that must not be used again yet.
+
+    Raises:
+        KeeperUnavailable: A keeper is there and cannot be talked to (another version, no answer).
+        LaunchFailed: A survivor's control group could not be ended.
+    """
+    adopted: list[Adopted] = []
+    numbers: list[int] = []
+    for name in sorted(os.listdir(folders.keepers)):
+        if not name.isdecimal():
+            continue
+        number = int(name)
+        numbers.append(number)
+        connection = await _connect(folders, number, nursery)
+        if connection is not None:
+            adopted.extend(await _end_living(connection))
+        else:
+            adopted.extend(await trio.to_thread.run_sync(_tidy_dead, folders, number))
+    await trio.to_thread.run_sync(_tidy_rest, folders, numbers)
+    return adopted, numbers
+
+
+async def _connect(folders: Folders, number: int, nursery: trio.Nursery) -> Connection | None:
+    """A connection to keeper `number`; None where it is dead."""
+    try:
+        client = _core.KeeperClient.connect(str(folders.keepers / str(number)))
+    except OSError as error:
+        if error.errno in _DEAD:
+            return None
+        raise KeeperUnavailable(f"keeper {number} cannot be reached: {error.strerror}") from error
+    connection = Connection(client, number)
+    try:
+        with trio.fail_after(10):
+            await nursery.start(connection.run)
+    except trio.TooSlowError:
+        raise KeeperUnavailable(f"keeper {number} does not answer; its pid is in {folders.keepers / str(number)}") from None
+    except ArdockError as error:
+        if connection.lost:
+            return None  # It ended while we were connecting, as an empty keeper does.
+        raise KeeperUnavailable(f"keeper {number}: {error.message}") from error
+    return connection
+
+
+async def _end_living(connection: Connection) -> list[Adopted]:
+    """Kill what runs on a keeper that lives, take everything over, and let the keeper end."""
+    with trio.CancelScope(shield=True):
+        running_at_first: set[str] | None = None
+        pause = 0.005
+        while True:
+            entries = await connection.entries()
+            running = {entry.id for entry in entries if entry.exit is None}
+            running_at_first = running if running_at_first is None else running_at_first
+            if not running:
+                break
+            for entry in entries:
+                # One that is still being launched is killed in a later round.
+                if entry.exit is None and entry.started is not None:
+                    await connection.signal_id(entry.id, None, signal.SIGKILL)
+            await trio.sleep(pause)
+            pause = min(pause * 2, 0.1)
+        adopted: list[Adopted] = []
+        for entry in entries:
+            end = entry.exit
+            assert end is not None, "none runs"
+            stdout = await _captured(connection, entry.id, 1, end.stdout, end.stdout_total)
+            stderr = await _captured(connection, entry.id, 2, end.stderr, end.stderr_total)
+            started_at = 0 if entry.started is None else entry.started.started_at
+            outcome: Outcome = "killed" if entry.id in running_at_first else "exited"
+            adopted.append(_record(entry.id, entry.blob, end, started_at, outcome, stdout, stderr))
+        for entry in entries:
+            for exec_id, _ in entry.execs:
+                connection.ack(entry.id, exec_id)
+            connection.ack(entry.id, None)
+        await connection.flush()
+        connection.close()
+    return adopted
+
+
+async def _captured(connection: Connection, container_id: str, stream: int, first: bytes, total: int) -> bytes:
+    """One captured stream, as far as it was captured."""
+    pieces = bytearray(first)
+    while len(pieces) < total:
+        try:
+            piece = await connection.captured(container_id, None, stream, len(pieces))
+        except NotFound:
+            break  # It was not captured at all.
+        if not piece:
+            break
+        pieces += piece
+    return bytes(pieces)
+
+
+def _record(
+    container_id: str, blob: bytes, end: m.Exit, started_at: int, outcome: Outcome, stdout: bytes, stderr: bytes
+) -> Adopted:
+    about = read_blob(blob)
+    return Adopted(
+        id=container_id,
+        outcome=outcome,
+        exit=ExitRecord(
+            id=container_id,
+            exit_code=end.code,
+            signal=end.signal,
+            oom_killed=end.oom,
+            started_at=started_at,
+            finished_at=end.finished_at,
+        ),
+        argv=about.argv,
+        labels=about.labels,
+        stdout=stdout,
+        stderr=stderr,
+        log=about.log,
+    )
+
+
+def read_blob(blob: bytes) -> Blob:
+    """An engine's record; an empty one where it cannot be read (a later engine's, or damaged)."""
+    try:
+        return _decode_blob(blob)
+    except msgspec.DecodeError:
+        return Blob()
+
+
+def _tidy_dead(folders: Folders, number: int) -> list[Adopted]:
+    """Account for a dead keeper's containers, end what survived, remove what it left. Blocking; for a thread.
+
+    Raises:
+        LaunchFailed: A control group could not be ended; everything is then still there for the next attempt.
+    """
+    folder = folders.keepers / str(number)
+    adopted: list[Adopted] = []
+    try:
+        programs = _decode_journal(_core.read_journal(str(folder)))
+    except FileNotFoundError:
+        programs = []
+    parent = f"ardock-{folders.engine_id}/k{number}"
+    # Groups that no record names can be there, too: the journal's tail may be torn.
+    for name in _core.cgroup_children(parent):
+        end_group(parent, name)
+    for program in programs:
+        if program.exit is not None:
+            started_at = program.started_at or 0
+            adopted.append(
+                _record(
+                    program.id, program.blob, program.exit, started_at, "exited", program.exit.stdout, program.exit.stderr
+                )
+            )
+        else:
+            adopted.append(lost(program))
+    remove_parent(parent)
+    shutil.rmtree(folders.scratch(number), ignore_errors=True)
+    # Last: the journal is what a next attempt would need.
+    shutil.rmtree(folder, ignore_errors=True)
+    return adopted
+
+
+def lost(program: JournalProgram) -> Adopted:
+    """The record of a container that went with its keeper."""
+    about = read_blob(program.blob)
+    return Adopted(
+        id=program.id,
+        outcome="lost",
+        exit=ExitRecord(
+            id=program.id,
+            exit_code=255,
+            reason="lost",
+            started_at=program.started_at or 0,
+            finished_at=time.time_ns(),
+        ),
+        argv=about.argv,
+        labels=about.labels,
+        log=about.log,
+    )
+
+
+def end_group(parent: str, name: str) -> int:
+    """Kill what is in a container's control groups and remove them; how many processes there were.
+
+    Raises:
+        LaunchFailed: It could not be done.
+    """
+    try:
+        return _core.end_cgroup(parent, name)
+    except _core.HostError as error:
+        step, subject, number, hint, _ = error.args
+        text = mapping.from_host(step, subject, number, hint, f"control group {parent}/{name}").message
+        raise LaunchFailed(text, step=step, subject=subject, errno=number, hint=hint) from None
+
+
+def remove_parent(parent: str) -> None:
+    """Remove a dead keeper's own control group; what cannot be removed is left for the next time."""
+    with contextlib.suppress(_core.HostError):
+        _core.remove_cgroup_parent(parent)
+
+
+def _tidy_rest(folders: Folders, numbers: list[int]) -> None:
+    """Remove scratch directories and control groups of keepers that have no folder any more. Blocking; for a thread.
+
+    The run folder is empty after a reboot, the root folder is not. Nothing runs in them: the lock is ours, and a keeper
+    that lives has a folder.
+    """
+    alive = {f"k{number}" for number in numbers}
+    for name in os.listdir(folders.root / "scratch"):
+        if name not in alive:
+            shutil.rmtree(folders.root / "scratch" / name, ignore_errors=True)
+    parent = f"ardock-{folders.engine_id}"
+    for keeper in _core.cgroup_children(parent):
+        if keeper not in alive:
+            for name in _core.cgroup_children(f"{parent}/{keeper}"):
+                end_group(f"{parent}/{keeper}", name)
+            remove_parent(f"{parent}/{keeper}")

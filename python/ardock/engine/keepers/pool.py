@@ -1,0 +1,132 @@
+"""The keepers of one engine: started as they are needed, watched, let go of."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from ardock import _core
+from ardock.engine.folders import Folders
+from ardock.engine.keepers import mapping
+from ardock.engine.keepers.connection import Connection
+from ardock.model.errors import CapacityExceeded, EngineClosed, KeeperUnavailable
+
+# Each has as many containers as its descriptors allow (thousands), so this is a bound on runaway, not on use.
+_MOST_KEEPERS: Final = 64
+# Room that is kept free in a keeper for execs and attachments.
+_SPARE: Final = 8
+
+
+class KeeperPool:
+    """Connections to the keepers that this engine has started."""
+
+    def __init__(self, folders: Folders, nursery: trio.Nursery, *, keep_inherited_seccomp: bool) -> None:
+        """Start with none.
+
+        Args:
+            folders: The engine's folders.
+            nursery: Where the connections' tasks run.
+            keep_inherited_seccomp: As for `open_engine`.
+        """
+        self._folders = folders
+        self._nursery = nursery
+        self._keep_inherited_seccomp = keep_inherited_seccomp
+        self._growing = trio.Lock()
+        self._next_number = 1
+        self.closed = False
+        self.connections: list[Connection] = []
+
+    def reserve_numbers(self, used: list[int]) -> None:
+        """Never use these again for a new keeper."""
+        self._next_number = max([self._next_number, *[number + 1 for number in used]])
+
+    def pick(self) -> Connection | None:
+        """A keeper with room; None where there is none."""
+        for connection in self.connections:
+            if connection.room > _SPARE:
+                return connection
+        return None
+
+    async def get(self) -> Connection:
+        """A keeper with room, started if need be.
+
+        Raises:
+            EngineClosed: The engine is closing.
+            CapacityExceeded: There are as many keepers as there may be.
+            KeeperUnavailable: One could not be started.
+        """
+        if self.closed:
+            raise EngineClosed("the engine is closed")
+        found = self.pick()
+        if found is not None:
+            return found
+        async with self._growing:
+            found = self.pick()
+            return found if found is not None else await self._start()
+
+    async def _start(self) -> Connection:
+        self.connections = [connection for connection in self.connections if not connection.lost]
+        if len(self.connections) >= _MOST_KEEPERS:
+            raise CapacityExceeded(f"{_MOST_KEEPERS} keepers run already, and none has room for another container")
+        number = self._next_number
+        self._next_number += 1
+        # What a crash in the middle of this leaves is tidied by the next engine: the keeper's folder comes last.
+        self._folders.scratch(number).mkdir(mode=0o700, exist_ok=True)
+        with trio.CancelScope(shield=True):
+            connection = await trio.to_thread.run_sync(self._spawn, number)
+            await self._nursery.start(connection.run)
+        if connection.room <= _SPARE:
+            connection.close()
+            raise CapacityExceeded("a keeper's descriptors do not suffice for a single container: raise the limit (ulimit -n)")
+        self.connections.append(connection)
+        return connection
+
+    def _spawn(self, number: int) -> Connection:
+        try:
+            _core.spawn_keeper(
+                str(keeper_binary()),
+                str(self._folders.run_dir),
+                number,
+                self._folders.engine_id,
+                str(self._folders.root),
+                keep_inherited_seccomp=self._keep_inherited_seccomp,
+            )
+            return Connection(_core.KeeperClient.connect(str(self._folders.keepers / str(number))), number)
+        except _core.HostError as error:
+            step, subject, number_, hint, _ = error.args
+            text = mapping.from_host(step, subject, number_, hint, "keeper").message
+            raise KeeperUnavailable(text) from None
+        except OSError as error:
+            raise KeeperUnavailable(f"keeper {number} cannot be reached: {error.strerror}") from None
+
+    async def close(self) -> None:
+        """Kill what still runs, await it, acknowledge it, and let the keepers end."""
+        self.closed = True
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                for connection in self.connections:
+                    for program in list(connection.programs.values()):
+                        nursery.start_soon(program.kill)
+            for connection in self.connections:
+                await connection.flush()
+                connection.close()
+        for connection in self.connections:
+            # Empty by now, as its keeper tidies up behind itself; what it could not, the next engine will.
+            shutil.rmtree(self._folders.scratch(connection.number), ignore_errors=True)
+
+
+def keeper_binary() -> Path:
+    """The keeper's binary, which the wheel carries.
+
+    Raises:
+        KeeperUnavailable: It is not there.
+    """
+    path = Path(__file__).resolve().parents[2] / "_bin" / "ardock-keeper"
+    if not path.is_file():
+        raise KeeperUnavailable(f"{path} is missing: build the package with make build")
+    return path
+
+
