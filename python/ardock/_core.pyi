@@ -4,7 +4,7 @@ Descriptors cross as ints. "Owned" means that the receiver of the int closes it.
 """
 
 from collections.abc import Sequence
-from typing import final
+from typing import Self, final
 
 class HostError(Exception):
     """A look-up or launch failed. ``args`` is (step, subject, errno, hint, exit_code), as in ``LaunchError`` in Rust."""
@@ -76,7 +76,7 @@ class Launcher:
     (``#!/proc/self/exe``), which here is Python's.
     """
 
-    def __new__(cls, store: str | None = None) -> Launcher:
+    def __new__(cls, store: str | None = None) -> Self:
         """Start the thread; `store` is seen as ``/store`` in specs.
 
         Raises:
@@ -92,6 +92,10 @@ class Launcher:
         """Remove it."""
     def remove_cgroup(self, parent: str, name: str) -> None:
         """Remove one container's control groups, once it has ended."""
+    def kill_cgroup(self, parent: str, name: str) -> int:
+        """Kill every process in one container's control groups; how many were seen. Waits for their end, 1 s at most."""
+    def cgroup_children(self, parent: str) -> list[str]:
+        """Names of the groups beneath `parent`, in any hierarchy."""
     def launch(self, spec: bytes, fds: Sequence[int]) -> Launched:
         """Launch MessagePack of a ``LaunchSpec``; `fds` stay the caller's. This process becomes the parent.
 
@@ -104,9 +108,11 @@ class Launcher:
         """End the thread. Safe to call again."""
 
 def versions() -> dict[str, str]:
-    """Of the package (``ardock``), the keeper's protocol (``protocol``) and the build (``profile``, ``target``)."""
+    """Of the package (``ardock``), the keeper's protocol (``protocol``) and the build (``profile``, ``architecture``)."""
 
-def spawn_keeper(executable: str, run_dir: str, number: int, engine_id: str, root: str, *, keep_inherited_seccomp: bool) -> int:
+def spawn_keeper(
+    executable: str, run_dir: str, number: int, engine_id: str, root: str, *, keep_inherited_seccomp: bool
+) -> int:
     """Start keeper `number` in ``<run_dir>/keepers/<number>``, and return its process id once it listens.
 
     Args:
@@ -167,26 +173,6 @@ def read_journal(path: str) -> bytes:
 
     Raises:
         OSError: It cannot be read.
-    """
-
-def end_cgroup(parent: str, name: str) -> int:
-    """Kill every process in one container's control groups, wait for their end (briefly) and remove the groups.
-
-    Returns:
-        How many processes there were.
-
-    Raises:
-        HostError: A group could not be removed.
-    """
-
-def cgroup_children(parent: str) -> list[str]:
-    """Names of the groups beneath `parent`, in any hierarchy."""
-
-def remove_cgroup_parent(parent: str) -> None:
-    """Remove `parent` itself from all hierarchies.
-
-    Raises:
-        HostError: It is not empty.
     """
 
 def reencode(kind: str, data: bytes) -> bytes:

@@ -53,11 +53,8 @@ class Engine:
 
     async def keeper_counters(self) -> list[dict[str, int]]:
         """Each keeper's own counters, with its process id as ``pid``: for `doctor`, tests and benches."""
-        found: list[dict[str, int]] = []
-        for connection in self._pool.connections:
-            if not connection.lost:
-                found.append({"pid": connection.pid, **await connection.counters()})
-        return found
+        alive = [connection for connection in self._pool.connections if not connection.lost]
+        return [{"pid": connection.pid, **await connection.counters()} for connection in alive]
 
 
 @asynccontextmanager
@@ -90,30 +87,42 @@ async def open_engine(
     if scratch not in ("disk", "memory", "none"):
         raise InvalidArgument(f"scratch: {scratch!r} is neither disk, memory nor none", field="scratch")
     folders = open_folders(Path(root), Path(run_dir))
+    failure: BaseException | None = None
     try:
         facts = host_facts.gather(hidden=folders.hidden, scratch=scratch)
-        # Not strict: the connections' tasks raise nothing but what is told to the callers, too, and an error of the
-        # caller's own in the body must not come out wrapped in a group.
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+        async with trio.open_nursery() as nursery:
             try:
                 adopted, numbers = await adopt_all(folders, nursery)
-                pool = KeeperPool(folders, nursery, keep_inherited_seccomp=keep_inherited_seccomp)
-                pool.reserve_numbers(numbers)
-
-                def forget(key: int) -> None:
-                    for connection in pool.connections:
-                        connection.remove_root(key)
-
-                roots = Roots(folders.hidden, forget)
-                try:
-                    resolver = Resolver(roots, facts)
-                    launcher = Launcher(facts, resolver, folders.engine_id)
-                    containers = Containers(pool, launcher, ExecPlanner(resolver, facts), nursery)
+                async with _opened(folders, facts, nursery, numbers, keep_inherited_seccomp) as (containers, pool):
                     yield Engine(folders, adopted, containers, pool)
-                finally:
-                    await pool.close()
-                    roots.close()
-            finally:
-                nursery.cancel_scope.cancel()
+            except BaseException as error:  # noqa: BLE001 - raised again below, where the nursery does not wrap it in a group
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
     finally:
+        # Else its traceback, which holds this frame, is a cycle.
+        del failure
         folders.close()
+
+
+@asynccontextmanager
+async def _opened(
+    folders: Folders, facts: host_facts.Facts, nursery: trio.Nursery, numbers: list[int], keep_inherited_seccomp: bool
+) -> AsyncIterator[tuple[Containers, KeeperPool]]:
+    """The parts of an engine, put together and taken apart again."""
+    pool = KeeperPool(folders, nursery, keep_inherited_seccomp=keep_inherited_seccomp)
+    pool.reserve_numbers(numbers)
+
+    def forget(key: int) -> None:
+        for connection in pool.connections:
+            connection.remove_root(key)
+
+    roots = Roots(folders.hidden, forget)
+    try:
+        resolver = Resolver(roots, facts)
+        launcher = Launcher(facts, resolver, folders.engine_id)
+        yield Containers(pool, launcher, ExecPlanner(resolver, facts), nursery), pool
+    finally:
+        await pool.close()
+        roots.close()

@@ -60,7 +60,10 @@ def _bounding_set() -> int:
 
 def gather(*, hidden: tuple[str, ...], scratch: str) -> Facts:
     """Read the host's facts."""
-    swap = Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists() or Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    swap = (
+        Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
+        or Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    )
     return Facts(
         cpus=parse_list(_read("/sys/devices/system/cpu/online", f"0-{(os.cpu_count() or 1) - 1}")),
         memory_nodes=parse_list(_read("/sys/devices/system/node/online", "0")),

@@ -14,7 +14,15 @@ from types import TracebackType
 from typing import Final, Self
 
 import trio
-from trio.lowlevel import Abort, Task, checkpoint, checkpoint_if_cancelled, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    Task,
+    checkpoint,
+    checkpoint_if_cancelled,
+    current_task,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from ardock.engine.containers.deadline import kill_after
 from ardock.engine.containers.launcher import Launcher
@@ -109,7 +117,7 @@ class RunMany:
         if not whole(end, self._max_output):
             stdout, stderr = await complete(program, end, self._max_output)
         program.connection.ack(program.id, None)
-        return run_result(program, end, self._max_output, stdout, stderr, index)
+        return run_result(program, end, self._max_output, stdout=stdout, stderr=stderr, index=index)
 
     async def _wait(self) -> None:
         def abort(_: object) -> Abort:
@@ -155,8 +163,11 @@ class RunMany:
             self._exhausted = self._next is None
         return not self._exhausted
 
-    def _slot_granted(self, connection: Connection) -> None:
-        self._queued_on = None
+    def slot_granted(self) -> None:
+        """A launch slot is ours: called by the connection that we queue on."""
+        connection, self._queued_on = self._queued_on, None
+        if connection is None:
+            return
         if not connection.lost and self._peek():
             self._launch(connection)
         else:
@@ -183,7 +194,8 @@ class RunMany:
         if spec.timeout is not None:
             self._nursery.start_soon(kill_after, program, spec.timeout)
 
-    def _ended(self, program: Program) -> None:
+    def ended(self, program: Program) -> None:
+        """One of our programs is over: called by its connection."""
         index = self._running.pop(program, None)
         if index is not None:
             self._ready.append((program, index))
@@ -254,8 +266,8 @@ def _weak_granted(batch: RunMany) -> Callable[[], None]:
 
     def granted() -> None:
         alive = reference()
-        if alive is not None and alive._queued_on is not None:
-            alive._slot_granted(alive._queued_on)
+        if alive is not None:
+            alive.slot_granted()
 
     return granted
 
@@ -266,6 +278,6 @@ def _weak_ended(batch: RunMany) -> Callable[[Program], None]:
     def ended(program: Program) -> None:
         alive = reference()
         if alive is not None:
-            alive._ended(program)
+            alive.ended(program)
 
     return ended

@@ -120,7 +120,9 @@ class Launcher:
                 input=has_input,
                 capture=capture,
             )
-            planned = planner.plan(values.check(spec), self._facts, resolution.resolved, placement, ID_MARKER)
+            planned = planner.plan(
+                values.check(spec), self._facts, resolution.resolved, placement, container_id=ID_MARKER
+            )
             if capture is not None:
                 planned = structs.replace(planned, hold_ms=_HOLD_MS)
             try:

@@ -35,7 +35,9 @@ def resources(spec: ContainerSpec, facts: Facts, resolved: Resolved) -> Resource
         raise InvalidArgument(f"cpu_shares: shares cannot be negative: {spec.cpu_shares}", field="cpu_shares")
     pids = spec.pids_limit
     if pids is not None and pids < -1:
-        raise InvalidArgument(f"pids_limit: {pids} is neither a number of tasks nor -1 for unlimited", field="pids_limit")
+        raise InvalidArgument(
+            f"pids_limit: {pids} is neither a number of tasks nor -1 for unlimited", field="pids_limit"
+        )
     return Resources(
         memory=memory,
         memory_swap=memory_swap,
@@ -55,16 +57,23 @@ def _memory(spec: ContainerSpec, facts: Facts) -> tuple[int | None, int | None]:
     memory = parse_size(spec.memory, "memory") if spec.memory is not None else 0
     if memory and memory < defaults.MIN_MEMORY:
         raise InvalidArgument(
-            f"memory: minimum memory limit allowed is {format_size(defaults.MIN_MEMORY)}, not {spec.memory}", field="memory"
+            f"memory: minimum memory limit allowed is {format_size(defaults.MIN_MEMORY)}, not {spec.memory}",
+            field="memory",
         )
     unlimited = str(spec.memory_swap) == "-1"
     swap = 0 if unlimited or spec.memory_swap is None else parse_size(spec.memory_swap, "memory_swap")
     if (swap or unlimited) and not facts.swap_accounting:
-        raise Unsupported("memory_swap: this kernel does not account swap (boot with swapaccount=1)", option="memory_swap")
+        raise Unsupported(
+            "memory_swap: this kernel does not account swap (boot with swapaccount=1)", option="memory_swap"
+        )
     if swap and not memory:
-        raise InvalidArgument("memory_swap: you should always set the memory limit when using memory_swap", field="memory_swap")
+        raise InvalidArgument(
+            "memory_swap: you should always set the memory limit when using memory_swap", field="memory_swap"
+        )
     if swap and swap < memory:
-        raise InvalidArgument("memory_swap: minimum memory_swap limit should be larger than memory limit", field="memory_swap")
+        raise InvalidArgument(
+            "memory_swap: minimum memory_swap limit should be larger than memory limit", field="memory_swap"
+        )
     if not memory:
         return None, -1 if unlimited else None
     if unlimited:
@@ -84,7 +93,8 @@ def _cpu(spec: ContainerSpec, facts: Facts) -> tuple[int | None, int | None]:
     period = spec.cpu_period or None
     if period is not None and not 1_000 <= period <= 1_000_000:
         raise InvalidArgument(
-            "cpu_period: CPU cfs period cannot be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)", field="cpu_period"
+            "cpu_period: CPU cfs period cannot be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+            field="cpu_period",
         )
     quota = spec.cpu_quota or None
     if quota is not None and quota != -1 and quota < 1_000:
@@ -108,7 +118,9 @@ def _devices(spec: ContainerSpec, resolved: Resolved) -> tuple[DeviceRule, ...]:
     for text in spec.device_cgroup_rules:
         match = _RULE.match(text)
         if match is None:
-            raise InvalidArgument(f"device_cgroup_rules: invalid rule {text!r}: such as 'c 1:3 mr'", field="device_cgroup_rules")
+            raise InvalidArgument(
+                f"device_cgroup_rules: invalid rule {text!r}: such as 'c 1:3 mr'", field="device_cgroup_rules"
+            )
         numbers = [None if match[part] == "*" else int(match[part]) for part in ("major", "minor")]
         rules.append(
             DeviceRule(allow=True, kind=match["kind"], major=numbers[0], minor=numbers[1], access=match["access"])

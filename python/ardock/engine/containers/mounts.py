@@ -61,7 +61,9 @@ def tmpfs(options: str, *, read_only: bool = False, field: str = "tmpfs") -> Tmp
             add, remove = _FLAGS[name]
             flags = (flags | add) & ~remove
         elif value and name in _TMPFS_DATA:
-            data[name] = str(parse_size(value, f"{field} size")) if name == "size" and not value.endswith("%") else value
+            data[name] = (
+                str(parse_size(value, f"{field} size")) if name == "size" and not value.endswith("%") else value
+            )
         else:
             raise InvalidArgument(f"{field}: invalid tmpfs option {option!r}", field=field)
     text = ",".join(f"{name}={value}" for name, value in data.items())

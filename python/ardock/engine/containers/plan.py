@@ -45,6 +45,7 @@ def plan(
     facts: Facts,
     resolved: Resolved,
     placement: Placement,
+    *,
     container_id: str,
 ) -> Launch:
     """Everything that the keeper must know to launch `spec`, but the request number, the blob and the descriptors' offset.
@@ -75,7 +76,9 @@ def plan(
             no_new_privileges=spec.no_new_privileges,
             apparmor=_apparmor(spec, facts),
             rlimits=limits.rlimits(spec.ulimits),
-            oom_score_adj=None if spec.oom_score_adj is None else _range(spec.oom_score_adj, -1000, 1000, "oom_score_adj"),
+            oom_score_adj=None
+            if spec.oom_score_adj is None
+            else _range(spec.oom_score_adj, -1000, 1000, "oom_score_adj"),
         ),
         stdio=_stdio(spec, placement),
         namespaces=Namespaces(
@@ -110,12 +113,17 @@ def plan(
     )
     descriptors = int(placement.input) + len(resolved.binds) + int(resolved.host_shm)
     return Launch(
-        req=0, id=container_id, spec=launch, output=_output(spec, placement, container_id), blob=b"", fds=(0, descriptors)
+        req=0,
+        id=container_id,
+        spec=launch,
+        output=_output(spec, placement, container_id),
+        blob=b"",
+        fds=(0, descriptors),
     )
 
 
 def plan_exec(
-    spec: ExecSpec, container: ContainerSpec, facts: Facts, user: User, seccomp: str | None, hostname: str
+    spec: ExecSpec, container: ContainerSpec, facts: Facts, *, user: User, seccomp: str | None, hostname: str
 ) -> ExecLaunch:
     """A program to be joined to a running `container`; `user` and `seccomp` are resolved for this exec.
 
@@ -210,7 +218,9 @@ def _cwd(cwd: str) -> str:
     if not cwd:
         return "/"
     if not cwd.startswith("/") or "\0" in cwd:
-        raise InvalidArgument(f"cwd: the working directory {cwd!r} is invalid, it needs to be an absolute path", field="cwd")
+        raise InvalidArgument(
+            f"cwd: the working directory {cwd!r} is invalid, it needs to be an absolute path", field="cwd"
+        )
     return cwd
 
 
@@ -248,7 +258,8 @@ def _scratch(spec: ContainerSpec, facts: Facts, placement: Placement, container_
     size = None if spec.scratch_size is None else parse_size(spec.scratch_size, "scratch_size")
     if size is not None and kind != "memory":
         raise Unsupported(
-            f"scratch_size: only scratch 'memory' can be limited, not {kind!r}: no quota on disk yet", option="scratch_size"
+            f"scratch_size: only scratch 'memory' can be limited, not {kind!r}: no quota on disk yet",
+            option="scratch_size",
         )
     if kind == "memory":
         return MemoryScratch(size=size or 0)

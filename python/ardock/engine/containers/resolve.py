@@ -22,7 +22,25 @@ _PROPAGATIONS: Final = frozenset({"private", "rprivate", "slave", "rslave", "sha
 _LONGEST_PROFILE: Final = 4 << 20
 # Made by the launch core in every container's /dev, or of no use in one.
 _OWN_DEVICES: Final = frozenset(
-    {"null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "pts", "shm", "mqueue", "fd", "stdin", "stdout", "stderr", "log", "core"}
+    {
+        "null",
+        "zero",
+        "full",
+        "random",
+        "urandom",
+        "tty",
+        "console",
+        "ptmx",
+        "pts",
+        "shm",
+        "mqueue",
+        "fd",
+        "stdin",
+        "stdout",
+        "stderr",
+        "log",
+        "core",
+    }
 )
 
 
@@ -80,7 +98,9 @@ class Resolver:
             resolved = self._common[key] = Resolved(roots=key[0], user=user, masks=masks, seccomp=seccomp)
         return Resolution(resolved, roots, [])
 
-    def _resolve_more(self, spec: ContainerSpec, roots: tuple[Root, ...], user: User, seccomp: str | None) -> Resolution:
+    def _resolve_more(
+        self, spec: ContainerSpec, roots: tuple[Root, ...], user: User, seccomp: str | None
+    ) -> Resolution:
         fds: list[int] = []
         files: list[bool] = []
         try:
@@ -173,7 +193,7 @@ def device_node(device: Device) -> DeviceNode:
     if not target.startswith("/dev/") or ".." in target.split("/"):
         raise InvalidArgument(f"devices: the target {target!r} is not beneath /dev", field="devices")
     try:
-        status = os.stat(device.source)
+        status = Path(device.source).stat()
     except OSError as error:
         raise NotFound(f"devices: {device.source}: {error.strerror}", field="devices") from None
     kind = _kind(status.st_mode)
@@ -188,9 +208,10 @@ def host_devices() -> tuple[DeviceNode, ...]:
     for folder, folders, names in os.walk("/dev"):
         if folder == "/dev":
             folders[:] = [name for name in folders if name not in _OWN_DEVICES]
-            names = [name for name in names if name not in _OWN_DEVICES]
         for name in names:
             path = f"{folder}/{name}"
+            if folder == "/dev" and name in _OWN_DEVICES:
+                continue
             try:
                 status = os.lstat(path)
             except OSError:

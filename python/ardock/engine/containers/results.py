@@ -45,7 +45,7 @@ async def complete(program: Program, end: Exit, max_output: int) -> tuple[bytes,
 
 
 def run_result(
-    program: Program, end: Exit, max_output: int, stdout: bytes, stderr: bytes, index: int = 0
+    program: Program, end: Exit, max_output: int, *, stdout: bytes, stderr: bytes, index: int = 0
 ) -> RunResult:
     """What `run` returns."""
     start = program.start

@@ -74,7 +74,9 @@ class Roots:
         self._forget = forget
         self._next_key = 1
         self._by_identity: OrderedDict[Identity, Root] = OrderedDict()
-        self._users: dict[tuple[tuple[Identity, ...], str, tuple[str, ...]], tuple[tuple[tuple[Stamp, ...], ...], User]] = {}
+        self._users: dict[
+            tuple[tuple[Identity, ...], str, tuple[str, ...]], tuple[tuple[tuple[Stamp, ...], ...], User]
+        ] = {}
 
     def get(self, path: str, field: str = "rootfs") -> Root:
         """The root at `path`.

@@ -74,7 +74,11 @@ class RunningProgram:
         name = self.id[:12] if self.exec_id is None else f"{self.id[:12]}/{self.exec_id[:12]}"
         if self._program.over:
             end = self.exit
-            return f"<{type(self).__name__} {name} exited ({end.exit_code})>" if end else f"<{type(self).__name__} {name} lost>"
+            return (
+                f"<{type(self).__name__} {name} exited ({end.exit_code})>"
+                if end
+                else f"<{type(self).__name__} {name} lost>"
+            )
         return f"<{type(self).__name__} {name} running as pid {self.pid}>"
 
     @property
@@ -189,7 +193,7 @@ class ExecPlanner:
             req=req,
             id=program.id,
             exec=program.exec_id,
-            spec=planner.plan_exec(spec, container, self.facts, user, seccomp, hostname),
+            spec=planner.plan_exec(spec, container, self.facts, user=user, seccomp=seccomp, hostname=hostname),
             output=Output(direct=True),
         )
         return _encode(message)[:-2]
@@ -204,7 +208,7 @@ class RunningContainer(RunningProgram):
         self.spec = spec
         self._exec_planner = exec_planner
 
-    async def stop(self, timeout: float | None = None) -> ExitRecord:  # noqa: ASYNC109 - Docker's own grace time, not a cancellation
+    async def stop(self, timeout: float | None = None) -> ExitRecord:
         """Send its stop signal, wait, then SIGKILL.
 
         Args:

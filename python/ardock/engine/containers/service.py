@@ -71,7 +71,7 @@ class Containers:
             stdout, stderr = end.stdout, end.stderr
             if not whole(end, max_output):
                 stdout, stderr = await complete(program, end, max_output)
-            return run_result(program, end, max_output, stdout, stderr)
+            return run_result(program, end, max_output, stdout=stdout, stderr=stderr)
         finally:
             # Cancelled on the way, the program is still there.
             if not program.over:
@@ -91,9 +91,11 @@ class Containers:
         One that cannot be started is a result with `error` set and the others go on. What is not awaited (the loop was
         left, or cancelled) is killed::
 
-            async for result in engine.containers.run_many(specs): ...
+            async for result in engine.containers.run_many(specs):
+                ...
             async with engine.containers.run_many(specs) as results:  # awaits the end of what is left, too
-                async for result in results: ...
+                async for result in results:
+                    ...
 
         Args:
             specs: What to run; taken lazily, as there is room.
@@ -139,7 +141,6 @@ class Containers:
             self._nursery.start_soon(kill_after, program, spec.timeout)
         return program
 
-
     async def _slot(self) -> Connection:
         """A launch slot of a keeper with room."""
         while True:
@@ -175,5 +176,3 @@ def check_max_output(max_output: int) -> None:
     """
     if not 0 <= max_output <= _MOST_OUTPUT:
         raise InvalidArgument(f"max_output: must be 0 to {_MOST_OUTPUT} bytes, not {max_output}", field="max_output")
-
-

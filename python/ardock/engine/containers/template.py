@@ -46,7 +46,14 @@ class Template:
         message = _encode(
             structs.replace(planned, req=_REQ, blob=_BLOB, spec=structs.replace(planned.spec, process=process))
         )
-        patterns = (_encode(_REQ), _encode((_ARGV,)), _encode((_ENV,)), _encode(_BLOB), ID_MARKER.encode(), _SHORT_MARKER.encode())
+        patterns = (
+            _encode(_REQ),
+            _encode((_ARGV,)),
+            _encode((_ENV,)),
+            _encode(_BLOB),
+            ID_MARKER.encode(),
+            _SHORT_MARKER.encode(),
+        )
         cut = re.compile(b"(" + b"|".join(re.escape(pattern) for pattern in patterns) + b")")
         # Odd elements are the markers. The last two bytes, the descriptors' first index and number, are put in by the
         # outbox, which knows the packet.
@@ -54,7 +61,9 @@ class Template:
         self._order = tuple(patterns.index(part) for part in parts[1::2])
         self._pieces = tuple(parts[::2])
 
-    def render(self, req: int, container_id: str, argv: tuple[bytes, ...], env: tuple[bytes, ...], blob: bytes) -> bytes:
+    def render(
+        self, req: int, container_id: str, argv: tuple[bytes, ...], env: tuple[bytes, ...], blob: bytes
+    ) -> bytes:
         """One message, without its last two bytes (the descriptors' first index and number)."""
         identity = container_id.encode()
         values = (_encode(req), _encode(argv), _encode(env), _encode(blob), identity, identity[:12])

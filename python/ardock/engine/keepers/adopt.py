@@ -7,9 +7,7 @@ its control groups and recorded as ``lost``. Only this engine's id is ever touch
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import shutil
 import signal
 import time
@@ -20,10 +18,10 @@ import trio
 
 from ardock import _core
 from ardock.engine.folders import Folders
-from ardock.engine.keepers import mapping
+from ardock.engine.keepers import groups
 from ardock.engine.keepers.connection import Connection
 from ardock.model import messages as m
-from ardock.model.errors import ArdockError, KeeperUnavailable, LaunchFailed, NotFound
+from ardock.model.errors import ArdockError, KeeperUnavailable, NotFound
 from ardock.model.records import Adopted, Blob, ExitRecord
 
 Outcome = Literal["exited", "killed", "lost"]
@@ -68,10 +66,7 @@ async def adopt_all(folders: Folders, nursery: trio.Nursery) -> tuple[list[Adopt
     """
     adopted: list[Adopted] = []
     numbers: list[int] = []
-    for name in sorted(os.listdir(folders.keepers)):
-        if not name.isdecimal():
-            continue
-        number = int(name)
+    for number in sorted(int(folder.name) for folder in folders.keepers.iterdir() if folder.name.isdecimal()):
         numbers.append(number)
         connection = await _connect(folders, number, nursery)
         if connection is not None:
@@ -95,7 +90,9 @@ async def _connect(folders: Folders, number: int, nursery: trio.Nursery) -> Conn
         with trio.fail_after(10):
             await nursery.start(connection.run)
     except trio.TooSlowError:
-        raise KeeperUnavailable(f"keeper {number} does not answer; its pid is in {folders.keepers / str(number)}") from None
+        raise KeeperUnavailable(
+            f"keeper {number} does not answer; its pid is in {folders.keepers / str(number)}"
+        ) from None
     except ArdockError as error:
         if connection.lost:
             return None  # It ended while we were connecting, as an empty keeper does.
@@ -128,7 +125,7 @@ async def _end_living(connection: Connection) -> list[Adopted]:
             stderr = await _captured(connection, entry.id, 2, end.stderr, end.stderr_total)
             started_at = 0 if entry.started is None else entry.started.started_at
             outcome: Outcome = "killed" if entry.id in running_at_first else "exited"
-            adopted.append(_record(entry.id, entry.blob, end, started_at, outcome, stdout, stderr))
+            adopted.append(_record(entry.id, entry.blob, end, started_at, outcome, stdout=stdout, stderr=stderr))
         for entry in entries:
             for exec_id, _ in entry.execs:
                 connection.ack(entry.id, exec_id)
@@ -153,7 +150,7 @@ async def _captured(connection: Connection, container_id: str, stream: int, firs
 
 
 def _record(
-    container_id: str, blob: bytes, end: m.Exit, started_at: int, outcome: Outcome, stdout: bytes, stderr: bytes
+    container_id: str, blob: bytes, end: m.Exit, started_at: int, outcome: Outcome, *, stdout: bytes, stderr: bytes
 ) -> Adopted:
     about = read_blob(blob)
     return Adopted(
@@ -195,21 +192,26 @@ def _tidy_dead(folders: Folders, number: int) -> list[Adopted]:
         programs = _decode_journal(_core.read_journal(str(folder)))
     except FileNotFoundError:
         programs = []
-    parent = f"ardock-{folders.engine_id}/k{number}"
-    # Groups that no record names can be there, too: the journal's tail may be torn.
-    for name in _core.cgroup_children(parent):
-        end_group(parent, name)
+    if f"k{number}" in groups.left_behind(folders.engine_id):
+        with groups.opened() as opened:
+            # All that are there, not those that the journal names: its tail may be torn.
+            opened.end_all(f"ardock-{folders.engine_id}/k{number}")
     for program in programs:
         if program.exit is not None:
             started_at = program.started_at or 0
             adopted.append(
                 _record(
-                    program.id, program.blob, program.exit, started_at, "exited", program.exit.stdout, program.exit.stderr
+                    program.id,
+                    program.blob,
+                    program.exit,
+                    started_at,
+                    "exited",
+                    stdout=program.exit.stdout,
+                    stderr=program.exit.stderr,
                 )
             )
         else:
             adopted.append(lost(program))
-    remove_parent(parent)
     shutil.rmtree(folders.scratch(number), ignore_errors=True)
     # Last: the journal is what a next attempt would need.
     shutil.rmtree(folder, ignore_errors=True)
@@ -235,39 +237,18 @@ def lost(program: JournalProgram) -> Adopted:
     )
 
 
-def end_group(parent: str, name: str) -> int:
-    """Kill what is in a container's control groups and remove them; how many processes there were.
-
-    Raises:
-        LaunchFailed: It could not be done.
-    """
-    try:
-        return _core.end_cgroup(parent, name)
-    except _core.HostError as error:
-        step, subject, number, hint, _ = error.args
-        text = mapping.from_host(step, subject, number, hint, f"control group {parent}/{name}").message
-        raise LaunchFailed(text, step=step, subject=subject, errno=number, hint=hint) from None
-
-
-def remove_parent(parent: str) -> None:
-    """Remove a dead keeper's own control group; what cannot be removed is left for the next time."""
-    with contextlib.suppress(_core.HostError):
-        _core.remove_cgroup_parent(parent)
-
-
 def _tidy_rest(folders: Folders, numbers: list[int]) -> None:
     """Remove scratch directories and control groups of keepers that have no folder any more. Blocking; for a thread.
 
     The run folder is empty after a reboot, the root folder is not. Nothing runs in them: the lock is ours, and a keeper
     that lives has a folder.
     """
-    alive = {f"k{number}" for number in numbers}
-    for name in os.listdir(folders.root / "scratch"):
-        if name not in alive:
-            shutil.rmtree(folders.root / "scratch" / name, ignore_errors=True)
-    parent = f"ardock-{folders.engine_id}"
-    for keeper in _core.cgroup_children(parent):
-        if keeper not in alive:
-            for name in _core.cgroup_children(f"{parent}/{keeper}"):
-                end_group(f"{parent}/{keeper}", name)
-            remove_parent(f"{parent}/{keeper}")
+    living = {f"k{number}" for number in numbers}
+    for folder in (folders.root / "scratch").iterdir():
+        if folder.name not in living:
+            shutil.rmtree(folder, ignore_errors=True)
+    stale = groups.left_behind(folders.engine_id) - living
+    if stale:
+        with groups.opened() as opened:
+            for name in sorted(stale):
+                opened.end_all(f"ardock-{folders.engine_id}/{name}")

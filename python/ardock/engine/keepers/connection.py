@@ -401,7 +401,9 @@ class Connection:
                 self.fail(KeeperLost(f"keeper {self.number} (pid {self.pid}) is gone: {error.strerror}"))
                 return
             if ended:
-                self.fail(KeeperLost(f"keeper {self.number} (pid {self.pid}) has died and taken its containers with it"))
+                self.fail(
+                    KeeperLost(f"keeper {self.number} (pid {self.pid}) has died and taken its containers with it")
+                )
 
     def _dispatch(self, data: bytes, fds: list[int]) -> None:
         taken = 0
@@ -458,7 +460,9 @@ class Connection:
             self.release_slot()
             program.changed()
 
-    def _answered(self, reply: m.Welcome | m.Attached | m.Entry | m.Piece | m.Info | m.Done | m.Error, fds: list[int]) -> int:
+    def _answered(
+        self, reply: m.Welcome | m.Attached | m.Entry | m.Piece | m.Info | m.Done | m.Error, fds: list[int]
+    ) -> int:
         req = 0 if isinstance(reply, m.Welcome) else reply.req
         if isinstance(reply, m.Error) and reply.req in self._launching:
             program = self._launching.pop(reply.req)

@@ -71,7 +71,9 @@ class Outbox:
         """
         length = len(message) + 2
         if len(fds) >= MAX_FDS:
-            raise InvalidArgument(f"mounts: more than {MAX_FDS - 1} descriptors are needed: use fewer mounts", field="mounts")
+            raise InvalidArgument(
+                f"mounts: more than {MAX_FDS - 1} descriptors are needed: use fewer mounts", field="mounts"
+            )
         if length + _HEADER > MAX_SEALED:
             raise InvalidArgument(f"argv: arguments and environment are longer than {MAX_SEALED} bytes", field="argv")
         self._make_room(length, len(fds))

@@ -80,7 +80,9 @@ class KeeperPool:
             await self._nursery.start(connection.run)
         if connection.room <= _SPARE:
             connection.close()
-            raise CapacityExceeded("a keeper's descriptors do not suffice for a single container: raise the limit (ulimit -n)")
+            raise CapacityExceeded(
+                "a keeper's descriptors do not suffice for a single container: raise the limit (ulimit -n)"
+            )
         self.connections.append(connection)
         return connection
 
@@ -128,5 +130,3 @@ def keeper_binary() -> Path:
     if not path.is_file():
         raise KeeperUnavailable(f"{path} is missing: build the package with make build")
     return path
-
-

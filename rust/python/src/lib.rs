@@ -1,0 +1,33 @@
+//! `ardock._core`: the Rust side of the Python package. Wiring and nothing
+//! else; what it wires is in `ardock-launch` and `ardock-keeper`.
+//!
+//! The interface is described, with its types, in `python/ardock/_core.pyi`.
+
+mod client;
+mod error;
+mod host;
+mod keeper;
+mod launcher;
+mod wire;
+
+use pyo3::prelude::*;
+
+/// The module.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("HostError", module.py().get_type::<error::HostError>())?;
+    module.add_class::<client::KeeperClient>()?;
+    module.add_class::<launcher::Launched>()?;
+    module.add_class::<launcher::Launcher>()?;
+    module.add_function(wrap_pyfunction!(host::open_bind, module)?)?;
+    module.add_function(wrap_pyfunction!(host::open_root, module)?)?;
+    module.add_function(wrap_pyfunction!(host::resolve_user, module)?)?;
+    module.add_function(wrap_pyfunction!(host::root_identity, module)?)?;
+    module.add_function(wrap_pyfunction!(host::seccomp_compile, module)?)?;
+    module.add_function(wrap_pyfunction!(keeper::read_journal, module)?)?;
+    module.add_function(wrap_pyfunction!(keeper::spawn_keeper, module)?)?;
+    module.add_function(wrap_pyfunction!(wire::reencode, module)?)?;
+    module.add_function(wrap_pyfunction!(wire::step_phrases, module)?)?;
+    module.add_function(wrap_pyfunction!(wire::versions, module)?)?;
+    Ok(())
+}
