@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{exit, Command};
 
 /// What cargo tells its build scripts, or the user tells cargo, about *this*
 /// build; inherited, it would make the nested one a wrong or a different one
@@ -29,14 +29,8 @@ const NOT_INHERITED: [&str; 8] = [
 fn main() {
     let workspace = Path::new(&variable("CARGO_MANIFEST_DIR")).join("../..");
     for source in ["rust/keeper", "rust/launch"] {
-        println!(
-            "cargo::rerun-if-changed={}",
-            workspace.join(source).join("src").display()
-        );
-        println!(
-            "cargo::rerun-if-changed={}",
-            workspace.join(source).join("Cargo.toml").display()
-        );
+        println!("cargo::rerun-if-changed={}", workspace.join(source).join("src").display());
+        println!("cargo::rerun-if-changed={}", workspace.join(source).join("Cargo.toml").display());
     }
     for file in ["Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(file).display());
@@ -44,9 +38,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
 
     let out = PathBuf::from(variable("OUT_DIR"));
-    let target = variable("TARGET")
-        .into_string()
-        .expect("a target triple is ASCII");
+    let target = variable("TARGET");
     let folder = target_folder(&out);
     let mut cargo = Command::new(variable("CARGO"));
     for name in NOT_INHERITED {
@@ -57,40 +49,24 @@ fn main() {
     cargo
         .current_dir(&workspace)
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "ardock-keeper",
-        ])
-        .args([
-            "--bin",
-            "ardock-keeper",
-            "--target",
-            &target,
-            "--target-dir",
-        ])
+        .args(["build", "--release", "--locked", "--package", "ardock-keeper", "--bin", "ardock-keeper"])
+        .arg("--target")
+        .arg(&target)
+        .arg("--target-dir")
         .arg(&folder);
-    let status = cargo
-        .status()
-        .unwrap_or_else(|error| panic!("cannot start {cargo:?}: {error}"));
-    assert!(
-        status.success(),
-        "the keeper could not be built: {cargo:?} ended with {status}"
-    );
+    match cargo.status() {
+        Ok(status) if status.success() => {}
+        Ok(status) => fail(&format!("the keeper could not be built (see above): cargo ended with {status}")),
+        Err(error) => fail(&format!("cannot start {}: {error}", cargo.get_program().display())),
+    }
 
     let built = folder.join(&target).join("release/ardock-keeper");
     let result = out.join("ardock-keeper");
-    fs::copy(&built, &result)
-        .and_then(|_| fs::set_permissions(&result, fs::Permissions::from_mode(0o755)))
-        .unwrap_or_else(|error| {
-            panic!(
-                "cannot copy {} to {}: {error}",
-                built.display(),
-                result.display()
-            )
-        });
+    let copied =
+        fs::copy(&built, &result).and_then(|_| fs::set_permissions(&result, fs::Permissions::from_mode(0o755)));
+    if let Err(error) = copied {
+        fail(&format!("cannot copy {} to {}: {error}", built.display(), result.display()));
+    }
 }
 
 /// A target folder for the nested build: the outer one's is locked while this
@@ -108,5 +84,12 @@ fn target_folder(out: &Path) -> PathBuf {
 }
 
 fn variable(name: &str) -> OsString {
-    env::var_os(name).unwrap_or_else(|| panic!("cargo did not set {name}"))
+    env::var_os(name).unwrap_or_else(|| fail(&format!("cargo did not set {name}")))
+}
+
+/// Ends the build with one sentence, where a panic would add a trace of this
+/// script, which is not at fault.
+fn fail(message: &str) -> ! {
+    println!("cargo::error={message}");
+    exit(1)
 }
