@@ -139,9 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def report(error: Exception) -> int:
     """Say on stderr what went wrong; the exit code for it."""
     message, code = _sentence(error)
+    # To the descriptor: sys.stderr is None where it was closed when Python started.
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"ardock: {message}\n")
-        sys.stderr.flush()
+        os.write(2, f"ardock: {message}\n".encode("utf-8", "backslashreplace"))
     return code
 
 
@@ -185,8 +185,10 @@ def _open_standard_streams() -> None:
 
 def _flush() -> None:
     """Flush what was printed; a reader that has left is no error."""
+    if sys.stdout is None:  # It was closed when Python started.
+        return
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # Python flushes it once more when it ends, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -22,11 +22,12 @@ _IFLAG, _OFLAG, _CFLAG, _LFLAG, _, _, _CC = range(7)
 
 # Read a line: if one comes, all is well. If the pipe ends without one, our
 # process is gone; put the terminal back, if it is still as that process left it.
-# Descriptor 0 is the pipe, 1 the terminal.
+# Descriptor 0 is the pipe, 2 the terminal at first.
 _GUARD = """
+exec 3<&2 2>/dev/null
 trap '' HUP INT QUIT TERM TSTP TTIN TTOU
 read -r _ && exit 0
-[ "$(stty -g <&1)" = "$2" ] && stty "$1" <&1
+[ "$(stty -g <&3)" = "$2" ] && stty "$1" <&3
 """
 
 Attributes = list[int | list[bytes | int]]
@@ -119,9 +120,9 @@ def _start_guard(terminal: int, before: Attributes, after: Attributes) -> int:
             ["sh", "-c", _GUARD, "ardock-terminal-guard", _stty_form(before), _stty_form(after)],
             os.environ,
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, terminal, 1),
+                (os.POSIX_SPAWN_DUP2, terminal, 2),
                 (os.POSIX_SPAWN_DUP2, waits, 0),
-                (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
             ],
             setsid=True,
         )

@@ -1,0 +1,1 @@
+"""The command line: its syntax, its streams, its signals, a real terminal."""

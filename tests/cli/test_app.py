@@ -1,0 +1,108 @@
+"""The command around the commands: global options, help, version, how errors look."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.driver import COMMAND
+
+
+def ardock(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **(env or {})},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "unknown command: ardock nonsense (see 'ardock --help')"),
+        (["--nonsense"], "unknown flag: --nonsense (see 'ardock --help')"),
+        (["-H", "tcp://localhost:2375", "version"], "-H, --host tcp://localhost:2375: tcp:// is not supported yet: give unix:///PATH"),
+        (["-H", "ssh://root@host", "version"], "-H, --host ssh://root@host: ssh:// is not supported yet: give unix:///PATH"),
+        (["-H", "/run/x", "version"], "-H, --host /run/x: give unix:///PATH"),
+        (["version", "extra"], "version accepts no arguments: extra"),
+        (["run"], "give a root file system and a command: ardock run --rootfs PATH COMMAND [ARG...]"),
+        (["run", "--rootfs", "/"], "no command specified: ardock run --rootfs PATH COMMAND [ARG...]"),
+        (["run", "--rootfs", "", "true"], "--rootfs: the path is empty: give a directory, or / for a copy-on-write view of this machine"),
+        (["run", "--rm=false", "--rootfs", "/", "true"], "--rm=false is not supported: containers end with their command for now, and are removed"),
+        (["run", "-a", "stdin", "--rootfs", "/", "true"], "-a, --attach stdin alone is not supported: it would leave the container running detached"),
+        (["run", "-d", "alpine"], "-d, --detach is not supported: containers end with their command for now"),
+        (["run", "-p", "80:80", "alpine"], "-p, --publish is not supported: there are no networks yet but none and host, so no port can be published"),
+        (["run", "--env-file", "/none", "--rootfs", "/", "true"], '--env-file: cannot read "/none": No such file or directory'),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_is_one_sentence_and_125(arguments: list[str], message: str) -> None:
+    done = ardock(*arguments)
+    assert done.returncode == 125
+    assert done.stderr == f"ardock: {message}\n"
+    assert done.stdout == ""
+
+
+def test_an_image_is_refused_with_the_way_out() -> None:
+    done = ardock("run", "alpine", "true")
+    assert done.returncode == 125
+    assert 'images are not supported yet, so "alpine" cannot be run' in done.stderr
+    assert "--rootfs PATH" in done.stderr
+
+
+def test_debug_shows_where_an_error_came_from() -> None:
+    done = ardock("--debug", "run", "alpine")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_the_host_may_come_from_the_environment() -> None:
+    assert ardock("version", env={"ARDOCK_HOST": "tcp://x"}).returncode == 125
+    assert ardock("version", env={"ARDOCK_HOST": "unix:///run/other.sock"}).returncode == 0
+
+
+def test_version_as_text_and_as_json() -> None:
+    text = ardock("version")
+    assert text.returncode == 0
+    assert text.stdout.startswith("Client: ardock\n Version:")
+    for form in (["--format", "json"], ["-f", "json"], ["--format={{json .}}"]):
+        parsed = json.loads(ardock("version", *form).stdout)
+        assert parsed["Client"]["Os"] == "linux"
+        assert parsed["Client"]["PythonVersion"] == sys.version.split()[0]
+        assert parsed["Client"]["Version"] in text.stdout
+        assert parsed["Server"] is None
+    assert ardock("version", "--format", "yaml").returncode == 125
+    assert ardock("--version").stdout.startswith("ardock version ")
+
+
+def test_help_lists_commands_and_the_flags_that_are_built() -> None:
+    top = ardock("--help")
+    assert top.returncode == 0
+    for name in ("run", "version", "info", "doctor", "--root", "--run-dir", "--host"):
+        assert name in top.stdout
+    assert ardock().stdout == top.stdout
+    run = ardock("run", "--help")
+    assert run.returncode == 0
+    assert "Usage: ardock run [OPTIONS] --rootfs PATH COMMAND [ARG...]" in run.stdout
+    assert "-m, --memory bytes" in run.stdout
+    assert "--publish" not in run.stdout
+
+
+def test_a_reader_of_our_output_may_leave(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$@" | true', "bash", *COMMAND, "run", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
+    with (tmp_path / "full").open("w") as nothing:
+        assert subprocess.run([*COMMAND, "--help"], stdout=nothing, check=False).returncode == 0

@@ -1,0 +1,149 @@
+"""`ardock run -it` in a real terminal (tmux)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.driver import Ardock, Tmux, shell_line, until
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+
+
+def pid_of_command(ardock: Ardock) -> int:
+    """The process id of the one `ardock run` on this root folder."""
+    found = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and str(ardock.folder / "root").encode() in _command_line(entry)
+        and b"run" in _command_line(entry).split(b"\0")
+    ]  # fmt: skip
+    assert len(found) == 1, found
+    return found[0]
+
+
+def _command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def settings(tmux: Tmux) -> str:
+    """What `stty -a` says of the terminal, asked by the person's shell."""
+    # The mark is typed with quotes inside, so that only the output holds it as it is.
+    modes = "echo|icanon|isig|opost|icrnl"
+    tmux.enter(f"echo 'mar''k' $(stty -a | tr ' ' '\\n' | grep -xE -e '-?({modes})') 'mar''k'")
+    screen = tmux.wait_for(lambda screen: screen.count("mark") == 2)
+    return screen.split("mark")[1].strip()
+
+
+def shell_in(tmux: Tmux, ardock: Ardock, *options: str) -> None:
+    """Start an interactive shell in a container."""
+    tmux.enter(shell_line(ardock.run_words("-it", *options, "-e", "PS1=inside> ", "sh")))
+    tmux.wait_for(lambda screen: "\ninside>" in screen)
+
+
+def test_a_run_in_a_terminal_and_ctrl_c(tmux: Tmux, ardock: Ardock) -> None:
+    program = "trap 'echo interrupted; exit 6' INT; echo running; while :; do sleep 0.1; done"
+    tmux.enter(shell_line(ardock.run_words("sh", "-c", program)))
+    tmux.wait_for_line("running")
+    tmux.key("C-c")
+    tmux.wait_for(lambda screen: "interrupted" in screen)
+    tmux.enter("echo code=$?")
+    tmux.wait_for_line("code=6")
+
+
+def test_three_ctrl_c_end_a_program_that_ignores_them(tmux: Tmux, ardock: Ardock) -> None:
+    tmux.enter(shell_line(ardock.run_words("--stop-timeout", "60", "sleep", "1000")))
+    until(lambda: tmux_has_container(ardock), "the container runs")
+    for words in ("press Ctrl-C again to stop it", "press Ctrl-C again to kill it now"):
+        tmux.key("C-c")
+        tmux.wait_for_words(words)
+    tmux.key("C-c")
+    tmux.wait_for(lambda screen: screen.rstrip().endswith("ready>"))
+    tmux.enter("echo code=$?")
+    tmux.wait_for_line("code=137")
+
+
+def tmux_has_container(ardock: Ardock) -> bool:
+    return any(b"sleep\x001000" in _command_line(entry) and b"run" not in _command_line(entry).split(b"\0")
+               for entry in Path("/proc").iterdir() if entry.name.isdigit())  # fmt: skip
+
+
+def test_an_interactive_shell_has_a_terminal_job_control_and_the_size(tmux: Tmux, ardock: Ardock) -> None:
+    tmux.resize(33, 111)
+    shell_in(tmux, ardock)
+    tmux.enter("stty size; tty; test -t 0 && test -t 1 && test -t 2 && echo all")
+    tmux.wait_for_line("33 111")
+    tmux.wait_for_line("/dev/pts/0")
+    tmux.wait_for_line("all")
+
+    # Resize: the size inside follows, and a program there is told.
+    tmux.enter("trap 'echo size: $(stty size)' WINCH")
+    tmux.resize(40, 120)
+    tmux.enter("stty size")
+    tmux.wait_for_line("40 120")
+    tmux.wait_for_line("size: 40 120")
+
+    # Job control inside: Ctrl-Z stops the foreground job, fg continues it, Ctrl-C ends it and not the shell.
+    tmux.enter("sleep 1000")
+    tmux.key("C-z")
+    tmux.wait_for(lambda screen: "Stopped" in screen)
+    tmux.enter("jobs; fg")
+    tmux.wait_for(lambda screen: screen.count("sleep 1000") >= 3)
+    tmux.key("C-c")
+    tmux.enter("echo code=$?")
+    tmux.wait_for_line("code=130")
+
+    # Ctrl-D ends the shell; the exit code is its own; the terminal is as before.
+    tmux.enter("exit 5")
+    tmux.wait_for(lambda screen: screen.rstrip().endswith("ready>"))
+    tmux.enter("echo out=$?")
+    tmux.wait_for_line("out=5")
+    assert settings(tmux) == "icrnl opost isig icanon echo"
+
+
+def test_ctrl_d_ends_the_shell(tmux: Tmux, ardock: Ardock) -> None:
+    shell_in(tmux, ardock)
+    tmux.key("C-d")
+    tmux.wait_for(lambda screen: screen.rstrip().endswith("ready>"))
+    assert settings(tmux) == "icrnl opost isig icanon echo"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGHUP])
+def test_the_terminal_is_sane_however_the_command_ends(tmux: Tmux, ardock: Ardock, number: signal.Signals) -> None:
+    shell_in(tmux, ardock)
+    pid = pid_of_command(ardock)
+    assert settings_of(pid) & {"icanon", "echo", "isig"} == set(), "raw while it runs"
+    os.kill(pid, number)
+    if number == signal.SIGTERM:  # An interactive shell ignores it, as it would outside.
+        tmux.enter("exit")
+    tmux.wait_for(lambda screen: screen.rstrip().endswith("ready>"))
+    assert settings(tmux) == "icrnl opost isig icanon echo"
+
+
+def settings_of(pid: int) -> set[str]:
+    """The terminal's modes as another process sees them, while the command has it."""
+    terminal = os.readlink(f"/proc/{pid}/fd/0")
+    words = subprocess.run(["stty", "-a", "-F", terminal], capture_output=True, text=True, check=True).stdout
+    return {word.rstrip(";") for word in words.split()}
+
+
+def test_an_error_before_the_start_leaves_the_terminal_alone(tmux: Tmux, ardock: Ardock) -> None:
+    tmux.enter(shell_line(ardock.run_words("-it", "/no/such/program")))
+    tmux.wait_for(lambda screen: "ardock: " in screen and screen.rstrip().endswith("ready>"))
+    tmux.enter("echo code=$?")
+    tmux.wait_for_line("code=127")
+    assert settings(tmux) == "icrnl opost isig icanon echo"
+
+
+def test_the_terminals_end_ends_the_container(tmux: Tmux, ardock: Ardock) -> None:
+    shell_in(tmux, ardock, "--stop-timeout", "1")
+    pid = pid_of_command(ardock)
+    tmux.close()
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the command has ended")
