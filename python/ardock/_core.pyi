@@ -25,7 +25,9 @@ class KeeperClient:
     def fileno(self) -> int:
         """The socket, to be waited for; stays owned by this object. -1 when closed."""
     def send(self, packet: bytes, fds: Sequence[int]) -> bool:
-        """Send one packet with its descriptors (which stay the caller's); False where the socket is full.
+        """Send one array of messages with its descriptors (which stay the caller's); False where the socket is full.
+
+        One of more than 64 KiB travels in a sealed memfd.
 
         Raises:
             OSError: The connection is gone.
@@ -111,20 +113,20 @@ def versions() -> dict[str, str]:
     """Of the package (``ardock``), the keeper's protocol (``protocol``) and the build (``profile``, ``architecture``)."""
 
 def spawn_keeper(
-    executable: str, run_dir: str, number: int, engine_id: str, root: str, *, keep_inherited_seccomp: bool
-) -> int:
-    """Start keeper `number` in ``<run_dir>/keepers/<number>``, and return its process id once it listens.
+    executable: str, run_dir: str, *, number: int, engine_id: str, root: str, keep_inherited_seccomp: bool
+) -> None:
+    """Start a keeper and wait until it listens. It is init's child, not ours.
 
     Args:
         executable: Path of the keeper's binary, which is run from a sealed copy in memory.
-        run_dir: The engine's run folder.
+        run_dir: The keeper's own run folder; exists and is empty.
         number: The keeper's number.
         engine_id: 8 hexadecimal digits.
         root: The engine's root folder, its ``/store``.
         keep_inherited_seccomp: Start it even where this process has a seccomp filter or no-new-privileges.
 
     Raises:
-        HostError: It could not be started.
+        HostError: It could not be started; the hint is the whole reason.
     """
 
 def root_identity(path: str) -> tuple[int, int, int]:
@@ -168,8 +170,17 @@ def seccomp_compile(profile: str | None, capabilities: int) -> tuple[str, bytes]
         HostError: The profile is malformed or asks for what cannot be done.
     """
 
+def keeper_is_alive(folder: str) -> bool:
+    """Whether the keeper of this run folder lives, by the lock that it holds.
+
+    Raises:
+        OSError: It cannot be told.
+    """
+
 def read_journal(path: str) -> bytes:
     """What a dead keeper's journal knows: MessagePack of the list of its containers that are not acknowledged.
+
+    A journal that is not there is an empty one.
 
     Raises:
         OSError: It cannot be read.

@@ -1,87 +1,69 @@
 //! The engine's end of a keeper's socket: whole packets in and out, never
 //! blocking. What they mean is Python's.
 
-use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::io::ErrorKind;
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::path::PathBuf;
 
-use ardock_keeper::message::{MAX_FDS, MAX_PACKET};
-use ardock_keeper::packet::{self, Received};
-use pyo3::exceptions::PyOSError;
+use ardock_keeper::client::Client;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::error;
 use crate::host::borrow;
 
+/// Packets with their descriptors, and whether the other end has closed.
+type Received<'py> = (Vec<(Bound<'py, PyBytes>, Vec<i32>)>, bool);
+
 /// One connection to a keeper.
 #[pyclass(module = "ardock._core")]
 #[derive(Debug)]
-pub struct KeeperClient {
-    socket: Option<OwnedFd>,
-    buffer: Vec<u8>,
-}
+pub struct KeeperClient(Option<Client>);
 
 impl KeeperClient {
-    fn socket(&self) -> PyResult<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd).ok_or_else(|| error::os(Errno::BADF))
+    fn client(&mut self) -> PyResult<&mut Client> {
+        self.0.as_mut().ok_or_else(|| error::os(Errno::BADF))
     }
 }
 
 #[pymethods]
 impl KeeperClient {
     #[staticmethod]
-    fn connect(folder: &str) -> PyResult<Self> {
-        // By the folder's descriptor: a socket's address holds 107 bytes.
-        let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(error::os)?;
-        let path = format!("/proc/self/fd/{}/sock", folder.as_raw_fd());
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(error::os)?;
-        let address = SocketAddrUnix::new(path).map_err(error::os)?;
-        net::connect(&socket, &address).map_err(error::os)?;
-        // One byte more than is allowed, so that what is too long shows.
-        Ok(Self { socket: Some(socket), buffer: vec![0; MAX_PACKET + 1] })
+    fn connect(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
+        // The keeper accepts when it gets round to it, so this may block.
+        Ok(Self(Some(py.detach(|| Client::connect(&folder))?)))
     }
 
     fn fileno(&self) -> i32 {
-        self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        self.0.as_ref().map_or(-1, |client| client.fd().as_raw_fd())
     }
 
-    fn send(&self, packet: &[u8], fds: Vec<i32>) -> PyResult<bool> {
-        let socket = self.socket()?;
-        let fds = fds.iter().map(|&fd| borrow(fd)).collect::<PyResult<Vec<_>>>()?;
-        match packet::send(socket, &[IoSlice::new(packet)], &fds) {
+    fn send(&mut self, array: &[u8], fds: Vec<i32>) -> PyResult<bool> {
+        let fds = fds.into_iter().map(borrow).collect::<PyResult<Vec<_>>>()?;
+        match self.client()?.send(array, &fds) {
             Ok(()) => Ok(true),
-            Err(Errno::AGAIN) => Ok(false),
-            Err(errno) => Err(error::os(errno)),
+            Err(failed) if failed.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(failed) => Err(failed.into()),
         }
     }
 
-    fn receive<'py>(&mut self, py: Python<'py>, limit: usize) -> PyResult<(Vec<(Bound<'py, PyBytes>, Vec<i32>)>, bool)> {
-        let Self { socket, buffer } = self;
-        let socket = socket.as_ref().ok_or_else(|| error::os(Errno::BADF))?;
-        let mut packets = Vec::new();
-        while packets.len() < limit {
-            match packet::receive(socket.as_fd(), buffer, MAX_FDS) {
-                Ok(Received::Packet(length, fds)) if length <= MAX_PACKET => {
-                    let fds = fds.into_iter().map(IntoRawFd::into_raw_fd).collect();
-                    packets.push((PyBytes::new(py, &buffer[..length]), fds));
-                }
-                Ok(Received::Packet(..) | Received::Truncated) => {
-                    return Err(PyOSError::new_err((Errno::MSGSIZE.raw_os_error(), "a packet is longer than is allowed")));
-                }
-                Ok(Received::End) | Err(Errno::CONNRESET | Errno::PIPE) => return Ok((packets, true)),
-                Err(Errno::AGAIN) => break,
-                Err(errno) => return Err(error::os(errno)),
+    fn receive<'py>(&mut self, py: Python<'py>, limit: usize) -> PyResult<Received<'py>> {
+        match self.client()?.receive(limit) {
+            Ok(packets) => {
+                let packet = |(bytes, fds): (Vec<u8>, Vec<_>)| {
+                    (PyBytes::new(py, &bytes), fds.into_iter().map(IntoRawFd::into_raw_fd).collect())
+                };
+                Ok((packets.into_iter().map(packet).collect(), false))
             }
+            Err(ended) if matches!(ended.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                Ok((Vec::new(), true))
+            }
+            Err(failed) => Err(failed.into()),
         }
-        Ok((packets, false))
     }
 
     fn close(&mut self) {
-        self.socket = None;
+        self.0 = None;
     }
 }

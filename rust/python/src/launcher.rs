@@ -111,7 +111,7 @@ impl Launcher {
                 }
             }
         })?;
-        py.detach(|| started.recv())
+        py.detach(move || started.recv())
             .map_err(|_| PyRuntimeError::new_err("the launcher's thread has ended"))?
             .map_err(error::host)?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })

@@ -24,6 +24,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(host::resolve_user, module)?)?;
     module.add_function(wrap_pyfunction!(host::root_identity, module)?)?;
     module.add_function(wrap_pyfunction!(host::seccomp_compile, module)?)?;
+    module.add_function(wrap_pyfunction!(keeper::keeper_is_alive, module)?)?;
     module.add_function(wrap_pyfunction!(keeper::read_journal, module)?)?;
     module.add_function(wrap_pyfunction!(keeper::spawn_keeper, module)?)?;
     module.add_function(wrap_pyfunction!(wire::reencode, module)?)?;

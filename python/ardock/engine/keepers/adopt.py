@@ -21,11 +21,13 @@ from ardock.engine.folders import Folders
 from ardock.engine.keepers import groups
 from ardock.engine.keepers.connection import Connection
 from ardock.model import messages as m
-from ardock.model.errors import ArdockError, KeeperUnavailable, NotFound
+from ardock.model.errors import KeeperLost, KeeperUnavailable, NotFound
 from ardock.model.records import Adopted, Blob, ExitRecord
 
 Outcome = Literal["exited", "killed", "lost"]
 
+# Seconds for a keeper's welcome; it is a process that does nothing slow.
+_PATIENCE: Final = 10
 # connect(2) to a socket that nobody listens on: its keeper is dead (or never listened). Anything else is no proof.
 _DEAD: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT})
 
@@ -65,20 +67,20 @@ async def adopt_all(folders: Folders, nursery: trio.Nursery) -> tuple[list[Adopt
         LaunchFailed: A survivor's control group could not be ended.
     """
     adopted: list[Adopted] = []
-    numbers: list[int] = []
-    for number in sorted(int(folder.name) for folder in folders.keepers.iterdir() if folder.name.isdecimal()):
-        numbers.append(number)
+    numbers = sorted(int(folder.name) for folder in folders.keepers.iterdir() if folder.name.isdecimal())
+    for number in numbers:
         connection = await _connect(folders, number, nursery)
         if connection is not None:
             adopted.extend(await _end_living(connection))
-        else:
+        elif not _core.keeper_is_alive(str(folders.keepers / str(number))):
             adopted.extend(await trio.to_thread.run_sync(_tidy_dead, folders, number))
+        # Else it holds nothing any more and is about to end: it tidies up behind itself.
     await trio.to_thread.run_sync(_tidy_rest, folders, numbers)
     return adopted, numbers
 
 
 async def _connect(folders: Folders, number: int, nursery: trio.Nursery) -> Connection | None:
-    """A connection to keeper `number`; None where it is dead."""
+    """A connection to keeper `number`; None where it does not listen."""
     try:
         client = _core.KeeperClient.connect(str(folders.keepers / str(number)))
     except OSError as error:
@@ -87,16 +89,12 @@ async def _connect(folders: Folders, number: int, nursery: trio.Nursery) -> Conn
         raise KeeperUnavailable(f"keeper {number} cannot be reached: {error.strerror}") from error
     connection = Connection(client, number)
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(_PATIENCE):
             await nursery.start(connection.run)
     except trio.TooSlowError:
-        raise KeeperUnavailable(
-            f"keeper {number} does not answer; its pid is in {folders.keepers / str(number)}"
-        ) from None
-    except ArdockError as error:
-        if connection.lost:
-            return None  # It ended while we were connecting, as an empty keeper does.
-        raise KeeperUnavailable(f"keeper {number}: {error.message}") from error
+        raise KeeperUnavailable(f"keeper {number} ({folders.keepers / str(number)}) does not answer") from None
+    except KeeperLost:
+        return None  # It ended while we were connecting, as an empty one does.
     return connection
 
 
@@ -187,15 +185,15 @@ def _tidy_dead(folders: Folders, number: int) -> list[Adopted]:
         LaunchFailed: A control group could not be ended; everything is then still there for the next attempt.
     """
     folder = folders.keepers / str(number)
+    journal = folder / "journal"
     adopted: list[Adopted] = []
-    try:
-        programs = _decode_journal(_core.read_journal(str(folder)))
-    except FileNotFoundError:
-        programs = []
-    if f"k{number}" in groups.left_behind(folders.engine_id):
+    programs = _decode_journal(_core.read_journal(str(journal)))
+    mine = groups.left_behind(folders.engine_id) & {f"k{number}", f"keeper-{number}"}
+    if mine:
         with groups.opened() as opened:
             # All that are there, not those that the journal names: its tail may be torn.
-            opened.end_all(f"ardock-{folders.engine_id}/k{number}")
+            for name in sorted(mine):
+                opened.end_all(f"ardock-{folders.engine_id}/{name}")
     for program in programs:
         if program.exit is not None:
             started_at = program.started_at or 0
@@ -213,7 +211,9 @@ def _tidy_dead(folders: Folders, number: int) -> list[Adopted]:
         else:
             adopted.append(lost(program))
     shutil.rmtree(folders.scratch(number), ignore_errors=True)
-    # Last: the journal is what a next attempt would need.
+    # Last: the journal is what a next attempt would need. Where the run folder is on a disk, it is elsewhere.
+    if journal.is_symlink() and journal.readlink().name.startswith(f"ardock-{folders.engine_id}-k{number}-"):
+        journal.readlink().unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     return adopted
 
@@ -243,7 +243,7 @@ def _tidy_rest(folders: Folders, numbers: list[int]) -> None:
     The run folder is empty after a reboot, the root folder is not. Nothing runs in them: the lock is ours, and a keeper
     that lives has a folder.
     """
-    living = {f"k{number}" for number in numbers}
+    living = {f"{kind}{number}" for number in numbers for kind in ("k", "keeper-")}
     for folder in (folders.root / "scratch").iterdir():
         if folder.name not in living:
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,6 @@ thread hop.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,15 +18,13 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 
 from ardock import _core
 from ardock.engine.keepers import mapping
-from ardock.engine.keepers.outbox import Outbox, Packet
+from ardock.engine.keepers.outbox import Outbox
 from ardock.engine.keepers.program import Program
 from ardock.model import messages as m
 from ardock.model.errors import ArdockError, KeeperLost, NotFound, NotRunning, ProtocolViolation
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[m.Reply]).decode
-_SEALED: Final = b"\x91" + _encode(m.Sealed())
-_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 # Packets taken in one wake-up, so that other tasks get their turn.
 _MOST_PACKETS: Final = 64
 
@@ -368,7 +365,7 @@ class Connection:
             self._acks.clear()
         while (packet := self._outbox.next_packet()) is not None:
             try:
-                if not self._send(packet):
+                if not self._client.send(packet.data, packet.fds):
                     return False
             except OSError as error:
                 self.fail(KeeperLost(f"keeper {self.number} (pid {self.pid}) is gone: {error.strerror}"))
@@ -376,17 +373,6 @@ class Connection:
             self._outbox.sent()
             _close_all(packet.owned)
         return True
-
-    def _send(self, packet: Packet) -> bool:
-        if not packet.sealed:
-            return self._client.send(packet.data, packet.fds)
-        memory = os.memfd_create("ardock-packet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            _write_all(memory, packet.data)
-            fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
-            return self._client.send(_SEALED, [memory, *packet.fds])
-        finally:
-            os.close(memory)
 
     # --- receiving ---
 
@@ -504,9 +490,3 @@ def _take(fds: list[int], share: m.Fds) -> list[int]:
 def _close_all(fds: Sequence[int]) -> None:
     for fd in fds:
         os.close(fd)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]

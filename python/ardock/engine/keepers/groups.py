@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from ardock import _core
 from ardock.engine.keepers import mapping
 from ardock.model.errors import LaunchFailed
 
+# 2 s in all.
+_ATTEMPTS: Final = 200
+_PAUSE: Final = 0.01
+
 
 def left_behind(engine_id: str) -> set[str]:
-    """Names of the keepers' folders (``k1``, ...) beneath ``ardock-<engine id>``, in any hierarchy."""
+    """Names of the keepers' folders (``k1``, ``keeper-1``, ...) beneath ``ardock-<engine id>``, in any hierarchy."""
     found: set[str] = set()
     for line in Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
         _, mountpoint, kind, *_ = line.split(" ")
@@ -29,23 +36,35 @@ class Groups:
         """Use `launcher`."""
         self._launcher = launcher
 
-    def end_all(self, parent: str) -> int:
-        """Kill what runs in the groups beneath `parent` and remove them and `parent`; how many processes there were.
+    def end_all(self, parent: str) -> None:
+        """Kill what runs in `parent` and the groups beneath it, and remove them.
 
         Raises:
             LaunchFailed: It could not be done: a process that the kernel cannot end, say.
         """
-        seen = 0
         try:
             for name in self._launcher.cgroup_children(parent):
-                seen += self._launcher.kill_cgroup(parent, name)
-                self._launcher.remove_cgroup(parent, name)
-            self._launcher.remove_cgroup_parent(parent)
+                self._end(parent, name)
+            folder, _, own = parent.rpartition("/")
+            self._end(folder, own)
         except _core.HostError as error:
             step, subject, number, hint, _ = error.args
             text = mapping.from_host(step, subject, number, hint, f"control group {parent}").message
             raise LaunchFailed(text, step=step, subject=subject, errno=number, hint=hint) from None
-        return seen
+
+    def _end(self, parent: str, name: str) -> None:
+        self._launcher.kill_cgroup(parent, name)
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                self._launcher.remove_cgroup(parent, name)
+            except _core.HostError as error:
+                # A process that is dead holds its group until its parent (init, by now) has collected it.
+                if error.args[2] != errno.EBUSY:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return
+        self._launcher.remove_cgroup(parent, name)
 
 
 @contextmanager

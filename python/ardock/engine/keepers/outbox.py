@@ -22,16 +22,14 @@ class Packet(NamedTuple):
     """What one send takes.
 
     Attributes:
-        data: The array.
+        data: The array; a single message can be longer than a packet, and then travels in a sealed memfd.
         fds: The descriptors that go with it.
         owned: Those of them that are closed once it is sent (or dropped).
-        sealed: The array is too long for a packet and has to travel in a sealed memfd.
     """
 
     data: bytes
     fds: list[int]
     owned: list[int]
-    sealed: bool
 
 
 class Outbox:
@@ -114,7 +112,7 @@ class Outbox:
         count = len(self._bodies)
         header = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
         data = header + b"".join(self._bodies)
-        self._ready.append(Packet(data, self._fds, self._owned, sealed=len(data) > MAX_PACKET))
+        self._ready.append(Packet(data, self._fds, self._owned))
         self._bodies = []
         self._size = _HEADER
         self._fds = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,6 @@ import trio
 
 from ardock import _core
 from ardock.engine.folders import Folders
-from ardock.engine.keepers import mapping
 from ardock.engine.keepers.connection import Connection
 from ardock.model.errors import CapacityExceeded, EngineClosed, KeeperUnavailable
 
@@ -87,20 +86,20 @@ class KeeperPool:
         return connection
 
     def _spawn(self, number: int) -> Connection:
+        folder = self._folders.keepers / str(number)
         try:
+            folder.mkdir(mode=0o700)
             _core.spawn_keeper(
                 str(keeper_binary()),
-                str(self._folders.run_dir),
-                number,
-                self._folders.engine_id,
-                str(self._folders.root),
+                str(folder),
+                number=number,
+                engine_id=self._folders.engine_id,
+                root=str(self._folders.root),
                 keep_inherited_seccomp=self._keep_inherited_seccomp,
             )
-            return Connection(_core.KeeperClient.connect(str(self._folders.keepers / str(number))), number)
+            return Connection(_core.KeeperClient.connect(str(folder)), number)
         except _core.HostError as error:
-            step, subject, number_, hint, _ = error.args
-            text = mapping.from_host(step, subject, number_, hint, "keeper").message
-            raise KeeperUnavailable(text) from None
+            raise KeeperUnavailable(f"the keeper could not be started: {error.args[3]}") from None
         except OSError as error:
             raise KeeperUnavailable(f"keeper {number} cannot be reached: {error.strerror}") from None
 
@@ -116,8 +115,9 @@ class KeeperPool:
                 await connection.flush()
                 connection.close()
         for connection in self.connections:
-            # Empty by now, as its keeper tidies up behind itself; what it could not, the next engine will.
-            shutil.rmtree(self._folders.scratch(connection.number), ignore_errors=True)
+            # Empty unless its keeper has not yet tidied up behind itself; then the next engine removes it.
+            with contextlib.suppress(OSError):
+                self._folders.scratch(connection.number).rmdir()
 
 
 def keeper_binary() -> Path:
@@ -126,7 +126,8 @@ def keeper_binary() -> Path:
     Raises:
         KeeperUnavailable: It is not there.
     """
-    path = Path(__file__).resolve().parents[2] / "_bin" / "ardock-keeper"
+    # Beside the extension, with which it was built.
+    path = Path(str(_core.__file__)).parent / "_bin" / "ardock-keeper"
     if not path.is_file():
         raise KeeperUnavailable(f"{path} is missing: build the package with make build")
     return path
