@@ -50,16 +50,16 @@ def test_versions_agree() -> None:
 def test_lock_file_holds_what_the_project_asks_for() -> None:
     text = (TOP / "requirements/dev.lock").read_text()
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
-    asked = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["dev"]
+    asked = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
     for requirement in map(Requirement, asked):
         assert requirement.specifier.contains(locked[requirement.name]), requirement
     assert text.count("--hash=sha256:") >= len(locked)
 
 
 def test_every_ignored_rule_has_its_reason() -> None:
-    text = (TOP / "pyproject.toml").read_text()
+    text = (TOP / "pyproject.toml").read_text().partition("\nignore = [\n")[2]
     ignores = re.findall(r'^    "([A-Z]+\d*)",(.*)$', text, re.MULTILINE)
-    assert ignores
+    assert len(ignores) > 20
     assert [rule for rule, rest in ignores if not rest.strip().startswith("# ")] == []
 
 
