@@ -63,7 +63,7 @@ class DirectLauncher:
         placement = Placement(keeper=1, cgroup_parent=self._parent, scratch_dir="/store/scratch")
         known = facts.gather(hidden=(), scratch=place.scratch)
         # Planned once for all, as the engine does: what differs is put into the encoded spec.
-        planned = plan.plan(asked, known, resolved, placement, self._planned_id).spec
+        planned = plan.plan(asked, known, resolved, placement, container_id=self._planned_id).spec
         if not place.captures:
             planned = structs.replace(planned, stdio=Stdio(stdout="null", stderr="null"))
         self._encoded = msgspec.msgpack.encode(planned)

@@ -49,8 +49,8 @@ class Floor:
             raise UnusableError(str(error)) from error
 
     def run(self, n: int) -> Slice:
-        """Start `n` containers in all, divided among the numbers in flight."""
-        found = self._run(max(16, n // len(FLOOR_IN_FLIGHT)), list(FLOOR_IN_FLIGHT))
+        """Start half of `n` containers at each number in flight."""
+        found = self._run(max(16, n // 2), list(FLOOR_IN_FLIGHT))
         for number, one in found.items():
             self.by_in_flight[number].append(one)
         self.in_flight, _ = self.best()

@@ -45,7 +45,13 @@ PARENT_DIFFERENCES: Final = {
     # A folder that may be in any of the eight hierarchies is removed from all of them, one by one: by the keeper, after the
     # container's end. The floor knows in which three it made one.
     "unlinkat": 5,
+    # Python's side waits for the end by a pidfd; who launches for a keeper opens none, since the keeper does.
+    "pidfd_open": 1,
+    "close": 1,
 }
+
+# The same call under two names: which one is the C library's choice, and Rust's.
+SYNONYMS: Final = {"open": "openat", "wait4": "waitid"}
 
 # What an interpreter does around a launch, not the launch core.
 INTERPRETERS_OWN: Final = frozenset(
@@ -93,11 +99,12 @@ def last_child(calls: Trace) -> list[str]:
 
 
 def between_launches(calls: Trace) -> Counter[str]:
-    """Count what the launcher calls from one clone to the next."""
+    """Count what the launching process calls, all its threads together, from one clone to the next."""
     first, second = launches(calls)[-2:]
-    launcher = calls[first][0]
-    names = [call.partition("(")[0] for pid, call in calls[first:second] if pid == launcher]
-    return Counter(names)
+    children = {pid for pid, call in calls if call.startswith("execve(") and pid != calls[0][0]}
+    own = {pid for pid, _ in calls[: first + 1]} - children
+    names = [call.partition("(")[0] for pid, call in calls[first:second] if pid in own]
+    return Counter(SYNONYMS.get(name, name) for name in names)
 
 
 def shape(call: str) -> str:

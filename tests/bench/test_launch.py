@@ -20,7 +20,16 @@ BENCH = Path(__file__).resolve().parents[2] / "bench" / "launch.py"
 
 
 def bench(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(BENCH), *options], capture_output=True, text=True, check=False)
+    with subprocess.Popen(
+        [sys.executable, str(BENCH), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            output, errors = process.communicate()
+        except BaseException:
+            # Not SIGKILL, as subprocess.run() would: it is to end what it has started.
+            process.terminate()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def residue() -> set[Path]:
@@ -28,6 +37,8 @@ def residue() -> set[Path]:
     return {*places, *Path("/sys/fs/cgroup").glob("*/ardock-bench-*")}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_every_way_to_run_is_measured_and_nothing_is_left() -> None:
     before = residue()
     done = bench(
