@@ -158,7 +158,8 @@ impl Keeper {
         }
         self.grow_pool();
         while !self.is_over() {
-            for ready in self.poll.wait(self.next_time()) {
+            let until = self.next_time();
+            for ready in self.poll.wait(until) {
                 self.take_in(ready);
             }
             self.counters.wakeups += 1;
@@ -192,10 +193,17 @@ impl Keeper {
     }
 
     /// When the loop has to wake by itself.
-    fn next_time(&self) -> Option<Instant> {
+    fn next_time(&mut self) -> Option<Instant> {
+        // Most starts that were held back are told by now, with their ends.
+        while let Some(Reverse((_, key))) = self.held_back.peek() {
+            if self.units.get(*key).is_some_and(|unit| unit.is_running() && !unit.told_start) {
+                break;
+            }
+            self.held_back.pop();
+        }
         let held_back = self.held_back.peek().map(|Reverse((time, _))| *time);
         // With remains left the janitor rings when they are gone.
-        let alone = self.alone.filter(|_| self.janitor.dying() == 0).map(|since| since + GRACE);
+        let alone = self.alone.filter(|_| !self.janitor.has_more_than(0)).map(|since| since + GRACE);
         [held_back, alone, self.pool.next_deadline(), self.search].into_iter().flatten().min()
     }
 

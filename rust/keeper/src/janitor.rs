@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,6 +72,8 @@ struct Shared {
     some: Condvar,
     dying: AtomicUsize,
     given_up: AtomicU64,
+    /// The loop is to be woken when no more than so many are dying; -1: not.
+    awaited: AtomicIsize,
     wake: Arc<Wake>,
 }
 
@@ -89,6 +91,7 @@ impl Janitor {
             some: Condvar::new(),
             dying: AtomicUsize::new(0),
             given_up: AtomicU64::new(0),
+            awaited: AtomicIsize::new(-1),
             wake,
         });
         let store = store.map(Arc::new);
@@ -120,6 +123,17 @@ impl Janitor {
     #[must_use]
     pub fn dying(&self) -> usize {
         self.shared.dying.load(Ordering::Acquire)
+    }
+
+    /// Whether more than `most` are dying. If so, the loop is woken when it is
+    /// no longer so.
+    #[must_use]
+    pub fn has_more_than(&self, most: usize) -> bool {
+        if self.dying() <= most {
+            return false;
+        }
+        self.shared.awaited.store(most as isize, Ordering::SeqCst);
+        self.shared.dying.load(Ordering::SeqCst) > most
     }
 
     /// How many control groups or scratch directories were given up.
@@ -170,9 +184,9 @@ fn run(shared: &Shared, home: &Home, store: Option<&OwnedFd>) {
 }
 
 fn finish(shared: &Shared) {
-    let left = shared.dying.fetch_sub(1, Ordering::AcqRel) - 1;
-    // The loop waits only at these two marks.
-    if left == MAX_DYING || left == 0 {
+    let left = shared.dying.fetch_sub(1, Ordering::SeqCst) as isize - 1;
+    let awaited = shared.awaited.load(Ordering::SeqCst);
+    if left <= awaited && shared.awaited.swap(-1, Ordering::SeqCst) >= 0 {
         shared.wake.ring();
     }
 }

@@ -252,7 +252,7 @@ impl Keeper {
     pub(crate) fn dispatch(&mut self) {
         let done = self.journal.done(&self.writers);
         while self.pool.queue.front().is_some_and(|job| job.ticket <= done) {
-            if self.janitor.dying() + self.remains.len() > MAX_DYING {
+            if self.janitor.has_more_than(MAX_DYING) {
                 break;
             }
             let Some(key) = self.pool.idle.pop() else { break };
