@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import time
 
 _MOST_ERRORS = 5
@@ -33,12 +34,14 @@ def main() -> int:
     latencies: list[float] = []
     errors: list[str] = []
     environment = dict(os.environ)
+    # All write at its end; read only where something went wrong.
+    complaints = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 - until the process ends
 
     def start(number: int) -> None:
         began = time.perf_counter()
         words = [word.replace("{i}", str(number)) for word in argv]
         null = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
-        quiet = (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0)
+        quiet = (os.POSIX_SPAWN_DUP2, complaints.fileno(), 2)
         if expect is None:
             output = (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)
             pid = os.posix_spawnp(words[0], words, environment, file_actions=[null, output, quiet])
@@ -62,7 +65,8 @@ def main() -> int:
                 problem = problem or f"wrote {output!r}"
         latencies.append((time.perf_counter() - began) * 1000)
         if problem and len(errors) < _MOST_ERRORS:
-            errors.append(f"run {number}: {problem}")
+            complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - 500))
+            errors.append(f"run {number}: {problem}: {complaints.read().decode(errors='replace').strip()}".rstrip(": "))
 
     began = time.perf_counter()
     for number in range(first, first + count):
