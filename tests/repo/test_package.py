@@ -50,7 +50,7 @@ def test_versions_agree() -> None:
 def test_lock_file_holds_what_the_project_asks_for() -> None:
     text = (TOP / "requirements/dev.lock").read_text()
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
-    asked = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
+    asked = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["development"]
     for requirement in map(Requirement, asked):
         assert requirement.specifier.contains(locked[requirement.name]), requirement
     assert text.count("--hash=sha256:") >= len(locked)
