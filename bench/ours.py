@@ -11,7 +11,7 @@ from bench import build, measure
 from bench.measure import Slice
 from bench.systems import CPUS, MEMORY, PIDS, BrokenError, CommandSystem, Place, UnusableError, Worker
 
-FLOOR_IN_FLIGHT = (1, 2, 4, 8, 16)
+FLOOR_IN_FLIGHT = (1, 2, 4, 8, 16, 32)
 
 
 class Floor:

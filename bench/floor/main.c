@@ -6,7 +6,7 @@
 // both are measured side by side in one run (bench/launch.py). A test compares
 // the two by strace, so that neither drifts (tests/bench).
 //
-//   floor --rootfs DIR --seccomp FILE [-n N] [-j 1,2,4,8,16]
+//   floor --rootfs DIR --seccomp FILE [-n N] [-j 1,2,4,8,16,32]
 //
 // -n N            containers to start for each number in flight (default 500)
 // -j LIST         numbers in flight; a start waits in the kernel as much as
@@ -45,7 +45,7 @@
 #include <unistd.h>
 
 struct options options = {
-    .count = 500, .in_flight = {1, 2, 4, 8, 16}, .net = true, .cgroup_ns = true, .groups = true,
+    .count = 500, .in_flight = {1, 2, 4, 8, 16, 32}, .net = true, .cgroup_ns = true, .groups = true,
     .memory_group = true, .devices = true, .pts = true, .mqueue = true, .sys = true, .files = true,
     .masks = true, .readonly = true, .capabilities = true, .seccomp = true,
 };
