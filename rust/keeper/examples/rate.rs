@@ -25,7 +25,8 @@ fn main() {
         let mut spec = bench.spec(&id, &["/bin/true"]);
         spec.process.seccomp = Some(seccomp.clone());
         spec.stdio = common::stdio(if pipe { Stream::PIPE } else { Stream::NULL });
-        let mut launch = common::launch(u64::from(number), &id, &spec, Output { capture: Some(4096), ..Output::default() });
+        let mut launch =
+            common::launch(u64::from(number), &id, &spec, Output { capture: Some(4096), ..Output::default() });
         if let Request::Launch { hold_ms, .. } = &mut launch {
             *hold_ms = hold;
         }

@@ -37,7 +37,13 @@ impl Keeper {
         Ok(())
     }
 
-    fn admit(&mut self, connection: Key, raw: &RawLaunch<'_>, fds: Vec<OwnedFd>, since: Instant) -> Result<(), Refusal> {
+    fn admit(
+        &mut self,
+        connection: Key,
+        raw: &RawLaunch<'_>,
+        fds: Vec<OwnedFd>,
+        since: Instant,
+    ) -> Result<(), Refusal> {
         let glance = wire::glance(raw.spec).map_err(|error| ("invalid", format!("the spec: {error}")))?;
         let held = self.pool.held();
         if held >= MAX_HELD {
@@ -47,16 +53,23 @@ impl Keeper {
             return refuse("busy", "the keeper's descriptors are used up; start another keeper");
         }
         let log = raw.output.log.clone();
-        if log.as_ref().is_some_and(|log| log.max_size < log::MIN_SIZE || log.max_files == 0 || log.max_files > log::MAX_FILES) {
+        if log
+            .as_ref()
+            .is_some_and(|log| log.max_size < log::MIN_SIZE || log.max_files == 0 || log.max_files > log::MAX_FILES)
+        {
             return refuse("invalid", "a log has at least 256 bytes a file and 1 to 100 files");
         }
         let container = match raw.exec {
-            None if self.ids.contains_key(raw.id) => return refuse("exists", format!("there is a container {}", raw.id)),
+            None if self.ids.contains_key(raw.id) => {
+                return refuse("exists", format!("there is a container {}", raw.id))
+            }
             None => None,
             Some(exec) => {
                 let Some(&key) = self.ids.get(raw.id) else { return not_found(raw.id, None) };
                 let unit = self.units.get(key).filter(|unit| unit.is_running());
-                let Some(unit) = unit else { return refuse("not_running", format!("container {} does not run", raw.id)) };
+                let Some(unit) = unit else {
+                    return refuse("not_running", format!("container {} does not run", raw.id));
+                };
                 if unit.execs.len() >= MAX_EXECS {
                     return refuse("busy", format!("container {} has {MAX_EXECS} execs", raw.id));
                 }
@@ -66,7 +79,7 @@ impl Keeper {
                 Some(key)
             }
         };
-        let scratch = self.own_scratch(glance.root.scratch.dir.as_deref())?;
+        let scratch = Self::own_scratch(glance.root.scratch.dir.as_deref())?;
         let cgroup = match glance.cgroup {
             // Clean-up touches only what is this engine's.
             Some(cgroup) if !self.config.owns_cgroup(&cgroup.parent) => {
@@ -137,7 +150,7 @@ impl Keeper {
 
     /// A scratch directory as a path beneath the store. Only below `scratch`
     /// does the keeper remove anything.
-    fn own_scratch(&self, dir: Option<&str>) -> Result<Option<String>, Refusal> {
+    fn own_scratch(dir: Option<&str>) -> Result<Option<String>, Refusal> {
         let Some(dir) = dir else { return Ok(None) };
         let plain = |path: &&str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
         match dir.strip_prefix("/store/").filter(|path| path.starts_with("scratch/")).filter(plain) {

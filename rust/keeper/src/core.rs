@@ -4,8 +4,8 @@
 //! has to be recorded is recorded, in one write; launches that are recorded go
 //! to launchers; what is to be told is told, in as few packets as it takes.
 
-use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -187,10 +187,7 @@ impl Keeper {
                 let cgroup = self.units.get(container).and_then(|container| container.cgroup.as_ref());
                 killed && cgroup.is_some_and(|(parent, name)| self.home.cgroups().oom_kills(parent, name) > 0)
             }
-            None => unit
-                .cgroup
-                .as_ref()
-                .is_some_and(|(parent, name)| self.home.cgroups().oom_kills(parent, name) > 0),
+            None => unit.cgroup.as_ref().is_some_and(|(parent, name)| self.home.cgroups().oom_kills(parent, name) > 0),
         }
     }
 

@@ -80,23 +80,14 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Errno> {
 }
 
 /// Hands a body, which is not empty, to a launcher.
-pub fn give(
-    socket: BorrowedFd<'_>,
-    head: &Head,
-    body: &[u8],
-    fds: &[BorrowedFd<'_>],
-) -> Result<(), Errno> {
+pub fn give(socket: BorrowedFd<'_>, head: &Head, body: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let head = encode(head)?;
     if head.len() > MAX_HEAD {
         return Err(Errno::TOOBIG);
     }
     let length = (head.len() as u16).to_le_bytes();
     if body.len() <= INLINE_BODY {
-        return packet::send(
-            socket,
-            &[IoSlice::new(&length), IoSlice::new(&head), IoSlice::new(body)],
-            fds,
-        );
+        return packet::send(socket, &[IoSlice::new(&length), IoSlice::new(&head), IoSlice::new(body)], fds);
     }
     let memfd = packet::sealed("ardock-spec", body)?;
     let mut fds = fds.to_vec();

@@ -116,7 +116,11 @@ impl Janitor {
         let tasks = remains.into_iter().map(|remains| Task { remains, attempts: 0, not_before: None });
         queue.ready.extend(tasks);
         drop(queue);
-        if one { self.shared.some.notify_one() } else { self.shared.some.notify_all() }
+        if one {
+            self.shared.some.notify_one()
+        } else {
+            self.shared.some.notify_all()
+        }
     }
 
     /// How many containers are being tidied away.

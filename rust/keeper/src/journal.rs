@@ -160,7 +160,10 @@ pub fn read_journal(path: &Path) -> io::Result<Vec<Container>> {
 #[must_use]
 pub fn replay(records: Vec<Record>) -> Vec<Container> {
     let mut containers: HashMap<String, (usize, Container)> = HashMap::new();
-    let state = |containers: &mut HashMap<String, (usize, Container)>, id: &str, exec: Option<&str>, change: &dyn Fn(&mut State)| {
+    let state = |containers: &mut HashMap<String, (usize, Container)>,
+                 id: &str,
+                 exec: Option<&str>,
+                 change: &dyn Fn(&mut State)| {
         let Some((_, container)) = containers.get_mut(id) else { return };
         match exec {
             None => change(&mut container.state),
@@ -260,8 +263,17 @@ mod tests {
     }
 
     fn exited(id: &str) -> Record {
-        let exit = Exit { code: 3, signal: None, oom: false, finished_at: 9, stdout_total: 1, stderr_total: 0,
-            stdout: ByteBuf::from(b"x".to_vec()), stderr: ByteBuf::new(), seq: 1 };
+        let exit = Exit {
+            code: 3,
+            signal: None,
+            oom: false,
+            finished_at: 9,
+            stdout_total: 1,
+            stderr_total: 0,
+            stdout: ByteBuf::from(b"x".to_vec()),
+            stderr: ByteBuf::new(),
+            seq: 1,
+        };
         Record::Exited { id: id.into(), exec: None, exit }
     }
 
@@ -293,10 +305,26 @@ mod tests {
 
     #[test]
     fn replay_keeps_what_is_not_acknowledged() {
-        let exec = Record::Launch { id: "b".into(), exec: Some("e".into()), blob: ByteBuf::new(), cgroup: None, scratch: None };
+        let exec = Record::Launch {
+            id: "b".into(),
+            exec: Some("e".into()),
+            blob: ByteBuf::new(),
+            cgroup: None,
+            scratch: None,
+        };
         let started = Record::Started { id: "b".into(), exec: None, pid: 7, start_ticks: 8, started_at: 9 };
-        let left = replay(vec![launch("c"), launch("a"), launch("b"), exited("a"), started, exec, exited("c"),
-            Record::Acked { ids: vec![("a".into(), None)] }, launch("d"), Record::Failed { id: "d".into(), exec: None }]);
+        let left = replay(vec![
+            launch("c"),
+            launch("a"),
+            launch("b"),
+            exited("a"),
+            started,
+            exec,
+            exited("c"),
+            Record::Acked { ids: vec![("a".into(), None)] },
+            launch("d"),
+            Record::Failed { id: "d".into(), exec: None },
+        ]);
         assert_eq!(left.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["c", "b"]);
         assert_eq!(left[0].state.exit.as_ref().map(|exit| exit.code), Some(3));
         assert_eq!(left[1].state, State { started: Some((7, 8, 9)), exit: None });

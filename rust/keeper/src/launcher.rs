@@ -17,7 +17,7 @@ use crate::zygote;
 const MAX_TEXT: usize = 4096;
 
 /// The launcher's life, in the fresh process.
-pub fn run(home: &Home, slots: &Slots, number: usize, socket: OwnedFd, keeper: i32) -> ! {
+pub fn run(home: &Home, slots: &Slots, number: usize, socket: &OwnedFd, keeper: i32) -> ! {
     zygote::die_with(keeper);
     let _ = rustix::thread::set_name(c"ardock-launch");
     // The keeper's own protection is not for containers. Raising the score is
@@ -27,9 +27,8 @@ pub fn run(home: &Home, slots: &Slots, number: usize, socket: OwnedFd, keeper: i
     let mut programs = Programs::new();
     let mut buffer = vec![0; handoff::MAX_HANDOFF];
     loop {
-        let (length, mut fds) = match packet::receive(socket.as_fd(), &mut buffer, MOST_FDS) {
-            Ok(Received::Packet(length, fds)) => (length, fds),
-            _ => process::exit(0),
+        let Ok(Received::Packet(length, mut fds)) = packet::receive(socket.as_fd(), &mut buffer, MOST_FDS) else {
+            process::exit(0);
         };
         let Ok((head, body)) = handoff::take(&buffer[..length], &mut fds, MAX_SEALED) else {
             process::exit(1);
@@ -41,8 +40,9 @@ pub fn run(home: &Home, slots: &Slots, number: usize, socket: OwnedFd, keeper: i
                 let _ = programs.insert(&hash, &body);
                 continue;
             }
-            Head::Launch => decode(&body)
-                .and_then(|spec| ardock_launch::launch(home, &programs, &spec, &fds, slot, Parent::Keeper)),
+            Head::Launch => {
+                decode(&body).and_then(|spec| ardock_launch::launch(home, &programs, &spec, &fds, slot, Parent::Keeper))
+            }
             Head::Exec { cgroup } => exec(home, &programs, cgroup.as_ref(), &body, &mut fds, slot),
         };
         // The engine's descriptors go before the answer, so that nothing of a
@@ -90,7 +90,8 @@ fn reply(socket: BorrowedFd<'_>, result: Result<Launched, Failure>) -> Result<()
                     fds.push(fd.as_fd());
                 }
             }
-            let answer = Answer::Running { pid: launched.pid, helper: launched.helper, timings: launched.timings, parts };
+            let answer =
+                Answer::Running { pid: launched.pid, helper: launched.helper, timings: launched.timings, parts };
             handoff::answer(socket, &answer, &fds)
         }
         Err(Failure { mut error, pid, helper }) => {

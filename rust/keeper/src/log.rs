@@ -238,7 +238,9 @@ mod tests {
             let (offset, records) = parse(&bytes).unwrap();
             let start = *first.get_or_insert(offset);
             assert_eq!(offset, start + kept.len() as u64, "{name} follows its elder");
-            records.iter().for_each(|record| kept.extend_from_slice(record.data));
+            for record in records {
+                kept.extend_from_slice(record.data);
+            }
         }
         assert!(!path.join("out.3").exists());
         let first = first.unwrap() as usize;
@@ -273,7 +275,10 @@ mod tests {
         let bytes = std::fs::read(path.join("out")).unwrap();
         let (_, records) = parse(&bytes).unwrap();
         let seen: Vec<_> = records.iter().map(|r| (r.time, r.stream, r.data.to_vec())).collect();
-        assert_eq!(seen, [(1, 1, b"before".to_vec()), (3, 0, 16_u64.to_le_bytes().to_vec()), (3, 1, b"after".to_vec())]);
+        assert_eq!(
+            seen,
+            [(1, 1, b"before".to_vec()), (3, 0, 16_u64.to_le_bytes().to_vec()), (3, 1, b"after".to_vec())]
+        );
         std::fs::remove_dir_all(path).unwrap();
     }
 }

@@ -113,7 +113,7 @@ fn dead_child() -> Option<i32> {
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: `info` is there to be written to for the length of the call.
-    let result = unsafe { libc::waitid(libc::P_ALL, 0, &mut info, options) };
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
     // SAFETY: waitid fills in the fields of SIGCHLD, or leaves zeroes.
     let pid = unsafe { info.si_pid() };
     (result == 0 && pid > 0).then_some(pid)

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::net::{
-    self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 
 /// Most descriptors that any socket of ours carries in a packet: an engine's
@@ -30,11 +30,7 @@ pub enum Received {
 }
 
 /// Sends one packet.
-pub fn send(
-    socket: BorrowedFd<'_>,
-    parts: &[IoSlice<'_>],
-    fds: &[BorrowedFd<'_>],
-) -> Result<(), Errno> {
+pub fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut space = [MaybeUninit::<u8>::uninit(); CONTROL];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -50,11 +46,7 @@ pub fn send(
 
 /// Receives one packet into `buffer`, which is as long as the longest packet
 /// that is allowed.
-pub fn receive(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    max_fds: usize,
-) -> Result<Received, Errno> {
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], max_fds: usize) -> Result<Received, Errno> {
     let mut space = [MaybeUninit::<u8>::uninit(); CONTROL];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = loop {

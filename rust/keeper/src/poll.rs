@@ -121,11 +121,7 @@ impl Poll {
         self.events.clear();
         // A signal that is not ignored ends the keeper, so the only failure
         // is an interruption by a debugger; the loop goes round.
-        let _ = epoll::wait(
-            &self.fd,
-            rustix::buffer::spare_capacity(&mut self.events),
-            left.map(timespec).as_ref(),
-        );
+        let _ = epoll::wait(&self.fd, rustix::buffer::spare_capacity(&mut self.events), left.map(timespec).as_ref());
         self.events.drain(..).filter_map(ready).collect()
     }
 }

@@ -312,7 +312,8 @@ impl Keeper {
             }
             Err(Errno::AGAIN) => {
                 // It is still reading the programs it was given.
-                let _ = self.poll.modify(launcher.socket.as_fd(), Kind::Launcher, key, EventFlags::IN | EventFlags::OUT);
+                let _ =
+                    self.poll.modify(launcher.socket.as_fd(), Kind::Launcher, key, EventFlags::IN | EventFlags::OUT);
                 self.pool.put_back(job);
             }
             Err(Errno::PIPE | Errno::CONNRESET) => self.pool.put_back(job),

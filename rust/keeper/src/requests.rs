@@ -72,7 +72,9 @@ impl Keeper {
             Request::Unroot { key } => {
                 (0, self.home.remove_root(key).map(|()| None).map_err(|error| ("system", error.to_string())))
             }
-            Request::Signal { req, id, exec, signal } => (req, self.signal(&id, exec.as_deref(), signal).map(done(req))),
+            Request::Signal { req, id, exec, signal } => {
+                (req, self.signal(&id, exec.as_deref(), signal).map(done(req)))
+            }
             Request::Resize { req, id, exec, rows, cols } => {
                 (req, self.resize(&id, exec.as_deref(), rows, cols).map(done(req)))
             }
@@ -82,7 +84,10 @@ impl Keeper {
             Request::Captured { req, id, exec, stream, offset } => {
                 (req, self.captured(req, &id, exec.as_deref(), stream, offset))
             }
-            Request::Ack { ids } => (0, self.ack(ids)),
+            Request::Ack { ids } => {
+                self.ack(ids);
+                return Ok(());
+            }
             Request::Info { req } => (req, Ok(Some((self.info(req), Vec::new())))),
         };
         match answer {
@@ -172,11 +177,12 @@ impl Keeper {
             self.watch_stream(key, 0);
             self.watch_stream(key, 1);
             let (streams, fds) = self.direct_fds(key).map_err(failed)?;
-            return attached(req, streams, fds);
+            return Ok(Some(attached(req, streams, fds)));
         }
         let (mut streams, mut fds) = (0, Vec::new());
         let terminal = unit.terminal;
-        let input = if terminal { unit.streams[0].as_ref().and_then(|stream| stream.fd.as_ref()) } else { unit.stdin.as_ref() };
+        let input =
+            if terminal { unit.streams[0].as_ref().and_then(|stream| stream.fd.as_ref()) } else { unit.stdin.as_ref() };
         if let Some(input) = input {
             streams |= 1;
             fds.push(rustix::io::fcntl_dupfd_cloexec(input, 0).map_err(failed)?);
@@ -187,7 +193,7 @@ impl Keeper {
                 streams |= bit;
             }
         }
-        attached(req, streams, fds)
+        Ok(Some(attached(req, streams, fds)))
     }
 
     /// Copies of a unit's own descriptors, and which they are.
@@ -233,12 +239,11 @@ impl Keeper {
         Ok(Some((Reply::Piece { req, data: ByteBuf::from(captured[start..end].to_vec()) }, Vec::new())))
     }
 
-    fn ack(&mut self, ids: Vec<(String, Option<String>)>) -> Answer {
+    fn ack(&mut self, ids: Vec<(String, Option<String>)>) {
         let known: Vec<_> = ids.into_iter().filter(|(id, exec)| self.acknowledge(id, exec.as_deref())).collect();
         if !known.is_empty() {
             self.journal.push(&Record::Acked { ids: known });
         }
-        Ok(None)
     }
 
     fn info(&self, req: u64) -> Reply {
@@ -283,9 +288,9 @@ fn done(req: u64) -> impl FnOnce(()) -> Option<(Reply, Vec<OwnedFd>)> {
     move |()| Some((Reply::Done { req }, Vec::new()))
 }
 
-fn attached(req: u64, streams: u8, fds: Vec<OwnedFd>) -> Answer {
+fn attached(req: u64, streams: u8, fds: Vec<OwnedFd>) -> (Reply, Vec<OwnedFd>) {
     let count = fds.len() as u32;
-    Ok(Some((Reply::Attached { req, streams, fds: Fds(0, count) }, fds)))
+    (Reply::Attached { req, streams, fds: Fds(0, count) }, fds)
 }
 
 fn name(id: &str, exec: Option<&str>) -> String {

@@ -79,9 +79,10 @@ impl Keeper {
                 stuck: None,
                 ending: false,
             });
-            let added = self.connections.get(key).map(|connection| {
-                self.poll.add(connection.socket.as_fd(), Kind::Connection, key, 0, EventFlags::IN)
-            });
+            let added = self
+                .connections
+                .get(key)
+                .map(|connection| self.poll.add(connection.socket.as_fd(), Kind::Connection, key, 0, EventFlags::IN));
             if !matches!(added, Some(Ok(()))) {
                 self.connections.remove(key);
             }
@@ -112,7 +113,7 @@ impl Keeper {
                 break;
             }
             // One byte more than is allowed, so that what is too long shows.
-            match packet::receive(connection.socket.as_fd(), &mut buffer[..MAX_PACKET + 1], MAX_FDS) {
+            match packet::receive(connection.socket.as_fd(), &mut buffer[..=MAX_PACKET], MAX_FDS) {
                 Ok(Received::Packet(length, _)) if length > MAX_PACKET => {
                     self.fault(key, &WireError::TooLong("the packet"));
                 }

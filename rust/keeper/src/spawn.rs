@@ -222,8 +222,8 @@ impl Child {
         unsafe {
             all = std::mem::zeroed();
             before = std::mem::zeroed();
-            libc::sigfillset(&mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
         }
         // No exit signal: the engine's program is not to see a SIGCHLD.
         // SAFETY: without CLONE_VM the child has a copy of our memory; it
@@ -235,7 +235,7 @@ impl Child {
         }
         let error = io::Error::last_os_error();
         // SAFETY: `before` was filled above.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
         if pid < 0 {
             return Err(error);
         }
@@ -266,7 +266,7 @@ impl Child {
                 libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0, 8);
             }
             let none = 0_u64;
-            libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &none, 0, 8);
+            libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, 0, 8);
             libc::umask(0o022);
             if libc::chdir(c"/".as_ptr()) < 0 {
                 self.fail(c"enter /");

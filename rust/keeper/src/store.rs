@@ -23,7 +23,7 @@ const TMPFS: i64 = 0x0102_1994;
 /// Whether a folder is in memory, so that the loop may write there.
 #[must_use]
 pub fn is_tmpfs(folder: impl AsFd) -> bool {
-    fs::fstatfs(folder).is_ok_and(|stat| stat.f_type as i64 == TMPFS)
+    fs::fstatfs(folder).is_ok_and(|stat| stat.f_type == TMPFS)
 }
 
 /// See the module.
@@ -99,7 +99,11 @@ impl Journal {
     /// The last ticket that is done.
     #[must_use]
     pub fn done(&self, writers: &Writers) -> u64 {
-        if self.in_memory { self.ticket } else { writers.ticket() }
+        if self.in_memory {
+            self.ticket
+        } else {
+            writers.ticket()
+        }
     }
 
     /// Bytes in it.
@@ -132,17 +136,14 @@ impl Journal {
             fs::renameat(&self.folder, &fresh, &self.folder, &self.name)?;
             Ok(file)
         });
-        match written {
-            Ok(file) => {
-                self.file = Arc::new(file);
-                self.size = bytes.len() as u64;
-                self.compacted = self.size;
-            }
-            Err(_) => {
-                self.errors += 1;
-                // Not again before it has doubled.
-                self.compacted = self.size / 2;
-            }
+        if let Ok(file) = written {
+            self.file = Arc::new(file);
+            self.size = bytes.len() as u64;
+            self.compacted = self.size;
+        } else {
+            self.errors += 1;
+            // Not again before it has doubled.
+            self.compacted = self.size / 2;
         }
     }
 

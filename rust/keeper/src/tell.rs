@@ -26,15 +26,16 @@ pub struct Packet {
 impl Packet {
     /// Adds a message with its descriptors, if there is room; else gives it
     /// back. A message alone always fits, see the bounds of what is in one.
-    fn push(&mut self, mut reply: Reply, fds: Vec<OwnedFd>) -> Result<(), (Reply, Vec<OwnedFd>)> {
+    fn push(&mut self, mut reply: Reply, fds: Vec<OwnedFd>) -> Option<(Reply, Vec<OwnedFd>)> {
         if self.bytes.is_empty() {
             self.bytes.extend_from_slice(&[0xdc, 0, 0]);
         }
         if self.fds.len() + fds.len() > MAX_FDS || self.count == u16::MAX {
-            return Err((reply, fds));
+            return Some((reply, fds));
         }
-        if let Reply::Started { fds: share, .. } | Reply::Ended { fds: share, .. } | Reply::Attached { fds: share, .. } =
-            &mut reply
+        if let Reply::Started { fds: share, .. }
+        | Reply::Ended { fds: share, .. }
+        | Reply::Attached { fds: share, .. } = &mut reply
         {
             *share = Fds(self.fds.len() as u32, fds.len() as u32);
         }
@@ -43,16 +44,16 @@ impl Packet {
         let written = reply.serialize(&mut serializer).is_ok();
         if self.bytes.len() > MAX_PACKET && self.count > 0 {
             self.bytes.truncate(start);
-            return Err((reply, fds));
+            return Some((reply, fds));
         }
         if !written || self.bytes.len() > MAX_PACKET {
             // Can not happen by the bounds; dropped rather than sent torn.
             self.bytes.truncate(start);
-            return Ok(());
+            return None;
         }
         self.count += 1;
         self.fds.extend(fds);
-        Ok(())
+        None
     }
 
     /// Sends it.
@@ -107,8 +108,8 @@ impl Keeper {
                 loop {
                     let next = given_back.take().or_else(|| self.next_message(key));
                     let Some((reply, fds)) = next else { break };
-                    if let Err(back) = packet.push(reply, fds) {
-                        given_back = Some(back);
+                    given_back = packet.push(reply, fds);
+                    if given_back.is_some() {
                         break;
                     }
                 }
@@ -222,4 +223,5 @@ impl Keeper {
                 }
             }
         }
-    }}
+    }
+}

@@ -51,9 +51,8 @@ impl From<rmp_serde::decode::Error> for WireError {
 /// and how many values follow that belong to it.
 fn head(bytes: &[u8]) -> Result<(usize, usize), WireError> {
     let byte = |at: usize| bytes.get(at).copied().map(usize::from).ok_or(WireError::Truncated);
-    let wide = |width: usize| -> Result<usize, WireError> {
-        (1..=width).try_fold(0, |sum, at| Ok(sum << 8 | byte(at)?))
-    };
+    let wide =
+        |width: usize| -> Result<usize, WireError> { (1..=width).try_fold(0, |sum, at| Ok(sum << 8 | byte(at)?)) };
     let first = byte(0)?;
     Ok(match first {
         0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => (1, 0),
@@ -179,8 +178,7 @@ fn id(value: &[u8]) -> Result<&str, WireError> {
 
 /// A byte string without copying it.
 fn bytes(value: &[u8]) -> Result<&[u8], WireError> {
-    let bytes: &serde_bytes::Bytes =
-        rmp_serde::from_slice(value).map_err(|_| WireError::Expected("a byte string"))?;
+    let bytes: &serde_bytes::Bytes = rmp_serde::from_slice(value).map_err(|_| WireError::Expected("a byte string"))?;
     Ok(bytes)
 }
 

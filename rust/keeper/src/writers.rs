@@ -48,11 +48,20 @@ pub struct LogHandle {
 #[derive(Debug)]
 enum Job {
     Open(Arc<Shared>, Log),
-    Write { shared: Arc<Shared>, time: i64, stream: u8, data: Vec<u8> },
+    Write {
+        shared: Arc<Shared>,
+        time: i64,
+        stream: u8,
+        data: Vec<u8>,
+    },
     Close(u64),
     /// An exit journal that lies on a disk: bytes at an offset and the ticket
     /// that is then done.
-    Journal { file: Arc<OwnedFd>, bytes: Vec<u8>, ticket: u64 },
+    Journal {
+        file: Arc<OwnedFd>,
+        bytes: Vec<u8>,
+        ticket: u64,
+    },
 }
 
 /// The threads, from the loop's side.

@@ -97,7 +97,7 @@ fn serve(home: &Home, slots: &Slots, socket: &OwnedFd, keeper: i32) -> ! {
         // SAFETY: the zygote never makes a thread.
         let made = unsafe { fork(libc::CLONE_PARENT | libc::SIGCHLD) };
         if let Ok(0) = made {
-            launcher::run(home, slots, number, its, keeper);
+            launcher::run(home, slots, number, &its, keeper);
         }
         drop(its);
         let word = made.unwrap_or_else(|error| -error.raw_os_error().unwrap_or(libc::EIO));
@@ -119,7 +119,11 @@ impl Zygote {
         match packet::receive(self.socket.as_fd(), &mut buffer, 0)? {
             Received::Packet(4, _) => {
                 let word = i32::from_le_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
-                if word > 0 { Ok(word) } else { Err(Errno::from_raw_os_error(-word)) }
+                if word > 0 {
+                    Ok(word)
+                } else {
+                    Err(Errno::from_raw_os_error(-word))
+                }
             }
             _ => Err(Errno::PIPE),
         }

@@ -190,7 +190,11 @@ fn a_log_holds_every_byte_when_the_exit_is_told() {
         let bytes = fs::read(bench.folder.join("root/logs").join(name)).unwrap();
         assert!(bytes.len() <= 1 << 20);
         for record in log::parse(&bytes).unwrap().1 {
-            if record.stream == 1 { out.extend_from_slice(record.data) } else { err.extend_from_slice(record.data) }
+            if record.stream == 1 {
+                out.extend_from_slice(record.data)
+            } else {
+                err.extend_from_slice(record.data)
+            }
         }
     }
     assert!(out == expected.as_bytes(), "{} bytes of {}", out.len(), expected.len());
@@ -359,7 +363,8 @@ fn direct_output_is_the_engines_and_the_keepers_once_it_is_gone() {
     let bench = bench();
     let mut engine = bench.connect();
     engine.prepare(&bench);
-    let mut spec = bench.spec("a1", &["sh", "-c", "while read line; do echo got $line; done; echo bye; sleep 1; exit 4"]);
+    let mut spec =
+        bench.spec("a1", &["sh", "-c", "while read line; do echo got $line; done; echo bye; sleep 1; exit 4"]);
     spec.stdio.stdin = Stream::PIPE;
     let log = Log { path: "logs/a1".into(), max_size: 100_000, max_files: 1 };
     engine.launch("a1", &spec, Output { log: Some(log), ..direct() });
@@ -478,7 +483,10 @@ fn a_keeper_that_is_killed_takes_its_containers_and_leaves_its_journal() {
     bench.kill();
     bench.until("the containers' deaths", || pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists()));
     let left = journal::read_journal(&bench.run.join("journal")).unwrap();
-    assert_eq!(left.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["done", "run0", "run1", "run2", "run3", "run4"]);
+    assert_eq!(
+        left.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(),
+        ["done", "run0", "run1", "run2", "run3", "run4"]
+    );
     assert_eq!(left[0].state.exit.as_ref().map(|exit| (exit.code, exit.stdout.to_vec())), Some((3, b"x\n".to_vec())));
     for (container, pid) in left[1..].iter().zip(&pids) {
         assert_eq!(container.state.started.map(|(pid, ..)| pid), Some(*pid));
@@ -511,7 +519,10 @@ fn a_keeper_with_nothing_to_live_for_ends_and_leaves_nothing() {
         assert!(!own.exists(), "{} is left", own.display());
     }
     let prefix = format!("ardock-{}-", bench.engine);
-    let left = fs::read_dir("/dev/shm").unwrap().flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+    let left = fs::read_dir("/dev/shm")
+        .unwrap()
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
     assert!(!left, "the journal is left");
 }
 

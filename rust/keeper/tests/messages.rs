@@ -93,7 +93,8 @@ fn a_started_message_and_its_timings_keep_their_names() {
 
 #[test]
 fn an_error_keeps_its_names() {
-    let error = LaunchError { step: Step::CgroupNamespace, subject: "s".into(), errno: 2, hint: String::new(), exit_code: 125 };
+    let error =
+        LaunchError { step: Step::CgroupNamespace, subject: "s".into(), errno: 2, hint: String::new(), exit_code: 125 };
     assert_eq!(
         bytes(&error),
         b"\x85\xa4step\xb0cgroup_namespace\xa7subject\xa1s\xa5errno\x02\xa4hint\xa0\xa9exit_code\x7d"
@@ -121,7 +122,7 @@ fn a_journal_of_version_1_has_these_bytes() {
     journal::encode(&Record::Acked { ids: vec![("a".into(), None)] }, &mut got);
     assert_eq!(
         got,
-        b"ARDJRNL\x01\x12\0\0\0\xf4\x5c\x90\x20\x82\xa1r\xa5acked\xa3ids\x91\x92\xa1a\xc0",
+        b"ARDJRNL\x01\x12\0\0\0\xdd\x82\x5f\x54\x82\xa1r\xa5acked\xa3ids\x91\x92\xa1a\xc0",
         "{:02x?}",
         &got[8..16]
     );

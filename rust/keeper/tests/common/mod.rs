@@ -14,8 +14,8 @@ use ardock_keeper::message::{Exit, Fds, Output, Reply, Request, Started, VERSION
 use ardock_keeper::spawn::{spawn, Binary, Spawn};
 use ardock_launch::seccomp;
 use ardock_launch::{
-    host, Capabilities, Cgroup, DeviceRule, ExecSpec, Filesystems, LaunchSpec, Namespace, Namespaces, Process, Resources,
-    Root, Scratch, Source, Stdio, Stream,
+    host, Capabilities, Cgroup, DeviceRule, ExecSpec, Filesystems, LaunchSpec, Namespace, Namespaces, Process,
+    Resources, Root, Scratch, Source, Stdio, Stream,
 };
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use serde_bytes::ByteBuf;
@@ -180,8 +180,12 @@ impl Bench {
             devices: vec![],
             mounts: vec![],
             files: vec![],
-            masked: ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"].map(String::from).to_vec(),
-            readonly: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"].map(String::from).to_vec(),
+            masked: ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"]
+                .map(String::from)
+                .to_vec(),
+            readonly: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+                .map(String::from)
+                .to_vec(),
             sysctls: vec![],
             cgroup: Some(Cgroup {
                 parent: format!("ardock-{}/k1", self.engine),
@@ -212,10 +216,15 @@ impl Bench {
     pub fn cgroup(&self) -> PathBuf {
         let parent = format!("ardock-{}/k1", self.engine);
         let v1 = Path::new("/sys/fs/cgroup/memory").join(&parent);
-        if v1.exists() { v1 } else { Path::new("/sys/fs/cgroup").join(&parent) }
+        if v1.exists() {
+            v1
+        } else {
+            Path::new("/sys/fs/cgroup").join(&parent)
+        }
     }
 
     /// Waits for something.
+    #[allow(clippy::unused_self)] // reads well at the place of use
     pub fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !done() {
@@ -346,7 +355,8 @@ impl Engine {
 
     /// Gives the keeper the root and the default seccomp program; its hash.
     pub fn prepare(&mut self, bench: &Bench) -> String {
-        let program = seccomp::compile(seccomp::Profile::docker_default(), DOCKER_CAPS, seccomp::host_kernel()).unwrap();
+        let program =
+            seccomp::compile(seccomp::Profile::docker_default(), DOCKER_CAPS, seccomp::host_kernel()).unwrap();
         let root = bench.root();
         let hash = program.hash().to_string();
         let requests = [
