@@ -14,7 +14,7 @@ ENGINE = CLICK | {"trio", "outcome", "sniffio", "attr", "attrs", "sortedcontaine
 
 # Slow to import and of no use on the way to a container.
 NEVER = {"asyncio", "anyio", "rich", "structlog", "prometheus_client", "importlib.metadata", "sqlite3", "http", "email",
-         "unittest", "multiprocessing", "pydoc", "ctypes.util"}  # fmt: skip
+         "unittest", "multiprocessing", "pydoc"}  # fmt: skip
 
 REPORT = """
 import sys

@@ -7,6 +7,9 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """The entry point."""
-    from ardock.cli.app import main as run_main
+    try:
+        from ardock.cli.app import main as run_main
 
-    run_main()
+        run_main()
+    except KeyboardInterrupt:  # While modules are still being imported, or the interpreter ends.
+        raise SystemExit(130) from None

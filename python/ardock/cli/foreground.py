@@ -88,6 +88,7 @@ class Foreground:
         self.exit_code = 0
         self._request = request
         self._nursery = nursery
+        self._scope = trio.CancelScope()
         self._container: RunningContainer | None = None
         self._escalation = signals.Escalation()
         self._raw: terminal.Raw | None = None
@@ -99,11 +100,12 @@ class Foreground:
             async with _own_engine(settings) as engine:
                 self._tell_adopted(engine)
                 size = self._window_size() if spec.tty else (0, 0)
-                async with await engine.containers.start(spec, tty_size=size) as container:
-                    if id_file is not None:
-                        id_file.write(container.id)
-                    self._container = container
-                    await self._attend(container)
+                with self._scope:
+                    async with await engine.containers.start(spec, tty_size=size) as container:
+                        if id_file is not None:
+                            id_file.write(container.id)
+                        self._container = container
+                        await self._attend(container)
 
     async def _attend(self, container: RunningContainer) -> None:
         """Connect the streams, await the end, and let what was written before it through."""
@@ -215,10 +217,14 @@ class Foreground:
             elif self._container is None or self._container.exit is not None or not self._request.sig_proxy:
                 # Nothing runs (yet, or any more), or it is not for the container: it is for us.
                 if number in signals.ENDING:
-                    self.exit_code = 128 + number
-                    self._nursery.cancel_scope.cancel()
+                    self._give_up(number)
             else:
                 await self._pass_on(self._container, number)
+
+    def _give_up(self, number: int) -> None:
+        """End: kill the container, and close the engine in good order; by a second signal at once."""
+        self.exit_code = 128 + number
+        (self._nursery.cancel_scope if self._scope.cancel_called else self._scope).cancel()
 
     async def _resize(self) -> None:
         container = self._container
