@@ -24,9 +24,9 @@ I, T, H, U = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1  # noq
         ([(U, True)] * 3, "forward forward forward"),
         ([(I, True), (I, False), (I, True)], "explain forward stop"),  # a handler came, and went
         ([(I, True), (I, True), (I, False)], "explain stop kill"),  # a stop that was begun is not undone
-        ([(H, True), (H, True)], "stop kill"),
+        ([(H, True), (H, True)], "kill kill"),  # the person has gone: nobody sends another
         ([(H, False), (H, False)], "forward forward"),
-        ([(I, True), (H, True), (H, True)], "explain stop kill"),
+        ([(I, True), (H, True)], "explain kill"),
     ],
 )
 def test_only_ignored_signals_escalate(signals: list[tuple[int, bool]], reactions: str) -> None:

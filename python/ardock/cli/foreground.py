@@ -56,7 +56,9 @@ def _first(group: BaseExceptionGroup[ArdockError]) -> ArdockError:
 
 
 async def _run(settings: Settings, request: RunRequest) -> int:
-    numbers = signals.PROXIED if request.sig_proxy else tuple(signals.ENDING)
+    numbers = list(signals.PROXIED if request.sig_proxy else signals.ENDING)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)  # nohup ardock run ...
     with trio.open_signal_receiver(*numbers, signal.SIGWINCH) as received:
         async with trio.open_nursery() as nursery:
             foreground = Foreground(request, nursery)
@@ -164,10 +166,8 @@ class Foreground:
         if container.stdin is not None:
             await container.stdin.aclose()
         elif ended is streams.Ended.SOURCE:
-            # Our terminal is gone (in raw mode a key cannot end the input): hang up, as it would have.
-            with contextlib.suppress(NotRunning):
-                await container.kill(signal.SIGHUP)
-            self._nursery.start_soon(container.stop)
+            # Our terminal is gone (in raw mode no key can end the input), and so the container's hangs up.
+            await self._pass_on(container, signal.SIGHUP)
 
     async def _copy_output(self, container: RunningContainer, source: int, sink: int, waken: int) -> None:
         if sink < 0:  # Not attached: read all the same, or the program would wait for a reader.

@@ -57,11 +57,12 @@ class Escalation:
         Only signals that the program ignores count: one that handles SIGINT may
         get as many as it likes. A stop that was begun is not undone by a handler
         that appears meanwhile. SIGHUP says that the person in front of us is gone
-        and comes once, so there it is a stop at once.
+        and comes once; a program without a handler for it dies of it anywhere
+        else, so it does here.
         """
         if number not in ENDING or not (ignored or self._ignored >= 2):
             return Reaction.FORWARD
-        self._ignored += 2 if number == signal.SIGHUP and self._ignored == 0 else 1
+        self._ignored += 3 if number == signal.SIGHUP else 1
         return {1: Reaction.EXPLAIN, 2: Reaction.STOP}.get(self._ignored, Reaction.KILL)
 
 
