@@ -51,7 +51,6 @@ def _rows(found: About) -> list[tuple[str, str]]:
         ("run folder", found.run_dir),
         ("owner", f"process {found.owner}" if found.owner else "none"),
         ("keepers", str(found.keepers)),
-        ("containers", str(found.containers)),
         ("kernel", f"{found.kernel} ({found.architecture})"),
         ("CPUs", str(found.cpus)),
         ("memory", f"{found.memory / (1 << 30):.1f} GiB"),

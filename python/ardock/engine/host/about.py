@@ -1,6 +1,6 @@
 """What `ardock info` tells: the machine and the engine on a root folder, seen from outside.
 
-The engine is not asked, since it may be another process or none: its folders, its lock and its cgroups tell.
+The engine is not asked, since it may be another process or none: its folders and its lock tell.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ardock.engine.containers.defaults import CAPABILITIES, DEFAULT_CAPABILITIES
-from ardock.engine.host.cgroups import Cgroups, Layout, find_cgroups
+from ardock.engine.host.cgroups import Layout, find_cgroups
 from ardock.engine.host.system import Host
 
 
@@ -28,7 +28,6 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         run_dir: The run folder.
         owner: The process that owns the root folder; None where none does.
         keepers: Keepers of this engine that have a folder.
-        containers: Containers of this engine that have a cgroup.
         kernel: Its release.
         architecture: As uname names it.
         cpus: Those online.
@@ -48,7 +47,6 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: str
     owner: int | None
     keepers: int
-    containers: int
     kernel: str
     architecture: str
     cpus: int
@@ -80,7 +78,6 @@ def about(host: Host, root: Path, run_dir: Path) -> About:
         run_dir=str(run_dir),
         owner=_owner(host, root / "lock"),
         keepers=len(_folders(host, run_dir / engine_id / "keepers")) if engine_id else 0,
-        containers=_containers(host, cgroups, engine_id) if engine_id else 0,
         kernel=host.text("/proc/sys/kernel/osrelease") or "",
         architecture=platform.machine(),
         cpus=os.cpu_count() or 1,
@@ -128,14 +125,6 @@ def _holds(host: Host, pid: int, lock: Path) -> bool:
         except OSError:  # closed in the meantime
             continue
     return False
-
-
-def _containers(host: Host, cgroups: Cgroups, engine_id: str) -> int:
-    """Each container has a folder in its keeper's, in every hierarchy."""
-    base = cgroups.v2 if cgroups.version == 2 else cgroups.v1.get("pids", cgroups.v1.get("memory", ""))
-    if not base:
-        return 0
-    return sum(len(_folders(host, keeper)) for keeper in _folders(host, Path(base) / f"ardock-{engine_id}"))
 
 
 def _security(host: Host) -> Iterator[str]:
