@@ -100,16 +100,23 @@ def run_set(place: Place, wanted: list[str], rounds: int, slice_s: float) -> lis
         return _rounds(ready, place, rounds, slice_s)
 
 
+def warm_up(system: System, slice_s: float) -> int:
+    """Run a system until it is at its speed, and return how many containers make a slice of it."""
+    least = n = max(8, 2 * system.in_flight)
+    while True:
+        per_s = system.run(n).per_s
+        # A short run is ramp-up and tail, and tells too little of the speed.
+        if n / per_s >= slice_s / 4:
+            break
+        n *= 2
+    if isinstance(system, ours.Floor):
+        system.forget()
+    return max(least, int(per_s * slice_s))
+
+
 def _rounds(ready: list[System], place: Place, rounds: int, slice_s: float) -> list[Row]:
     note(f"scratch {place.scratch}, {'100 bytes collected' if place.captures else 'no output'}: warm-up")
-    sizes: dict[str, int] = {}
-    for system in ready:
-        n = max(8, 2 * system.in_flight)
-        # Twice: the first one is slower by what is loaded and grown once.
-        system.run(n)
-        sizes[system.name] = max(n, int(system.run(n).per_s * slice_s))
-        if isinstance(system, ours.Floor):
-            system.forget()
+    sizes = {system.name: warm_up(system, slice_s) for system in ready}
     slices: dict[str, list[Slice]] = {system.name: [] for system in ready}
     for number in range(rounds):
         note(f"round {number + 1} of {rounds}")

@@ -42,6 +42,14 @@ void make_parent_groups(void) {
         if (mkdirat(group_root[i], options.group, 0755) < 0 && errno != EEXIST) die(options.group);
         path_of(path, sizeof path, "", "");
         if (mkdirat(group_root[i], path, 0755) < 0 && errno != EEXIST) die(path);
+        if (options.bare) continue;
+        // As a keeper: out of its starter's groups. What a launch allocates in
+        // the kernel is charged there, and beside other work on the machine
+        // the processors are shared out by group.
+        snprintf(path, sizeof path, "%s/own", options.group);
+        if (mkdirat(group_root[i], path, 0755) < 0 && errno != EEXIST) die(path);
+        snprintf(path, sizeof path, "%s/own/tasks", options.group);
+        put(group_root[i], path, "0");
     }
     if (!options.devices) return;
     char path[256];
@@ -59,6 +67,11 @@ void remove_parent_groups(void) {
         char path[256];
         if (i == DEVICES && options.devices) {
             path_of(path, sizeof path, "devices", "");
+            unlinkat(group_root[i], path, AT_REMOVEDIR);
+        }
+        if (!options.bare) {
+            put(group_root[i], "tasks", "0");
+            snprintf(path, sizeof path, "%s/own", options.group);
             unlinkat(group_root[i], path, AT_REMOVEDIR);
         }
         path_of(path, sizeof path, "", "");
