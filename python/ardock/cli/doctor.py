@@ -54,7 +54,7 @@ def _lines(report: Report) -> Iterator[str]:
             group = check.group
         yield from _check_lines(check, width)
     yield ""
-    yield "how many more containers fit (small ones: one idle process each), by each limit alone"
+    yield "how many more containers fit (one idle process and a memory limit each), by each limit alone"
     yield from _bound_lines([bound for bound in report.bounds if bound.counts], report.fits)
     yield ""
     yield "limits of some containers only"
