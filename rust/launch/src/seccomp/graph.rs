@@ -58,7 +58,11 @@ impl Graph {
     }
 
     pub(super) fn jump(&mut self, code: u16, k: u32, then: Id, or: Id) -> Id {
-        if then == or { then } else { self.node(Node::Jump { code, k, then, or }) }
+        if then == or {
+            then
+        } else {
+            self.node(Node::Jump { code, k, then, or })
+        }
     }
 
     /// Whether a node is right whatever the accumulator holds.

@@ -76,16 +76,25 @@ pub struct Data {
 
 /// What the program answers.
 pub fn run(code: &[Insn], data: &Data) -> Result<u32, Fault> {
-    let answers = explore(code, &|offset| {
-        Some(match offset {
+    let mut at = 0;
+    let mut accumulator = 0;
+    loop {
+        let insn = *code.get(at).ok_or(Fault::End)?;
+        let load = |offset| match offset {
             0 => data.nr,
             4 => data.arch,
             8 => data.instruction_pointer as u32,
             12 => (data.instruction_pointer >> 32) as u32,
             _ => half(data.args[(offset as usize - 16) / 8], offset),
-        })
-    })?;
-    answers.first().copied().ok_or(Fault::End)
+        };
+        match step(insn, at, accumulator)? {
+            Step::Load(offset) => accumulator = load(offset),
+            Step::Value(value) => accumulator = value,
+            Step::Skip(count) => at += count,
+            Step::Answer(value) => return Ok(value),
+        }
+        at += 1;
+    }
 }
 
 /// All that the program may answer to a call when only some arguments are
@@ -102,50 +111,54 @@ pub fn outcomes(code: &[Insn], arch: u32, nr: u32, args: &[Option<u64>; 6]) -> R
 
 /// The lower half of an argument or its upper one.
 fn half(arg: u64, offset: u32) -> u32 {
-    if offset % 8 == 0 { arg as u32 } else { (arg >> 32) as u32 }
+    if offset % 8 == 0 {
+        arg as u32
+    } else {
+        (arg >> 32) as u32
+    }
+}
+
+/// What one instruction does when the accumulator is known.
+enum Step {
+    Load(u32),
+    Value(u32),
+    Skip(usize),
+    Answer(u32),
+}
+
+fn step(insn: Insn, at: usize, accumulator: u32) -> Result<Step, Fault> {
+    let jump = |holds| Step::Skip(usize::from(if holds { insn.jt } else { insn.jf }));
+    Ok(match insn.code {
+        LOAD if insn.k % 4 == 0 && insn.k <= 60 => Step::Load(insn.k),
+        LOAD => return Err(Fault::Load { at, offset: insn.k }),
+        AND => Step::Value(accumulator & insn.k),
+        JA => Step::Skip(insn.k as usize),
+        JEQ => jump(accumulator == insn.k),
+        JGT => jump(accumulator > insn.k),
+        JGE => jump(accumulator >= insn.k),
+        JSET => jump(accumulator & insn.k != 0),
+        RET => Step::Answer(insn.k),
+        code => return Err(Fault::Operation { at, code }),
+    })
 }
 
 fn explore(code: &[Insn], load: &dyn Fn(u32) -> Option<u32>) -> Result<BTreeSet<u32>, Fault> {
     let mut answers = BTreeSet::new();
     let mut seen = HashSet::new();
-    let mut paths = vec![(0_usize, Some(0_u32))];
+    let mut paths = vec![(0, Some(0))];
     while let Some((at, accumulator)) = paths.pop() {
         if !seen.insert((at, accumulator)) {
             continue;
         }
         let insn = *code.get(at).ok_or(Fault::End)?;
-        let compare = |holds: fn(u32, u32) -> bool| accumulator.map(|accumulator| holds(accumulator, insn.k));
-        let holds = match insn.code {
-            LOAD => {
-                if insn.k % 4 != 0 || insn.k > 60 {
-                    return Err(Fault::Load { at, offset: insn.k });
-                }
-                paths.push((at + 1, load(insn.k)));
-                continue;
+        match (step(insn, at, accumulator.unwrap_or(0))?, accumulator) {
+            (Step::Load(offset), _) => paths.push((at + 1, load(offset))),
+            (Step::Value(value), _) => paths.push((at + 1, accumulator.map(|_| value))),
+            (Step::Answer(value), _) => _ = answers.insert(value),
+            (Step::Skip(_), None) if insn.code != JA => {
+                paths.extend([insn.jt, insn.jf].map(|skip| (at + 1 + usize::from(skip), None)));
             }
-            AND => {
-                paths.push((at + 1, accumulator.map(|value| value & insn.k)));
-                continue;
-            }
-            JA => {
-                paths.push((at + 1 + insn.k as usize, accumulator));
-                continue;
-            }
-            RET => {
-                answers.insert(insn.k);
-                continue;
-            }
-            JEQ => compare(|a, k| a == k),
-            JGT => compare(|a, k| a > k),
-            JGE => compare(|a, k| a >= k),
-            JSET => compare(|a, k| a & k != 0),
-            code => return Err(Fault::Operation { at, code }),
-        };
-        if holds != Some(false) {
-            paths.push((at + 1 + insn.jt as usize, accumulator));
-        }
-        if holds != Some(true) {
-            paths.push((at + 1 + insn.jf as usize, accumulator));
+            (Step::Skip(count), _) => paths.push((at + 1 + count, accumulator)),
         }
     }
     Ok(answers)

@@ -296,6 +296,10 @@ impl Build<'_> {
     }
 
     fn load(&mut self, id: Id, word: Word, is_loaded: bool) -> Id {
-        if is_loaded || self.graph.ignores_accumulator(id) { id } else { self.graph.step(graph::LOAD, offset(word), id) }
+        if is_loaded || self.graph.ignores_accumulator(id) {
+            id
+        } else {
+            self.graph.step(graph::LOAD, offset(word), id)
+        }
     }
 }

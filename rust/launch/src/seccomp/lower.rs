@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::arch::Arch;
 use super::error::SeccompError;
-use super::profile::{Arg, Architectures, Filter, Op, Profile, Rule};
+use super::profile::{Architectures, Arg, Filter, Op, Profile, Rule};
 use super::{MAX_INSTRUCTIONS, RET_ALLOW, RET_LOG, RET_TRACE};
 
 /// A comparison, reduced to what the architecture compares. `mask` is all
@@ -85,7 +85,10 @@ pub(super) fn lower(
         } else {
             None
         };
-        sections.push(Section { arch, calls: calls(&rules, arch, profile.default_action)?, newest });
+        let mut calls = calls(&rules, arch, profile.default_action)?;
+        // runc's answer comes first: a multiplexer that no rule names may be above.
+        calls.retain(|&number, _| newest.is_none_or(|newest| number <= newest));
+        sections.push(Section { arch, calls, newest });
     }
     // The native one is the most used and comes first.
     sections.sort_by_key(|section| section.arch != host);
@@ -95,9 +98,8 @@ pub(super) fn lower(
 fn applies(rule: &Rule, host: Arch, caps: u64, kernel: (u32, u32)) -> bool {
     let names_host = |filter: &Filter| filter.arches.iter().any(|name| name == host.docker_name());
     let new_enough = |filter: &Filter| filter.min_kernel.map(|least| kernel >= least);
-    let excluded = names_host(&rule.excludes)
-        || rule.excludes.caps & caps != 0
-        || new_enough(&rule.excludes) == Some(true);
+    let excluded =
+        names_host(&rule.excludes) || rule.excludes.caps & caps != 0 || new_enough(&rule.excludes) == Some(true);
     let included = (rule.includes.arches.is_empty() || names_host(&rule.includes))
         && rule.includes.caps & !caps == 0
         && new_enough(&rule.includes) != Some(false);
@@ -136,7 +138,11 @@ fn calls(rules: &[&Rule], arch: Arch, default: u32) -> Result<BTreeMap<u32, Poli
 /// where an argument comes twice, each condition by itself.
 fn alternatives(args: &[Arg]) -> Vec<Vec<Arg>> {
     let twice = args.iter().enumerate().any(|(at, arg)| args[..at].iter().any(|other| other.index == arg.index));
-    if twice { args.iter().map(|&arg| vec![arg]).collect() } else { vec![args.to_vec()] }
+    if twice {
+        args.iter().map(|&arg| vec![arg]).collect()
+    } else {
+        vec![args.to_vec()]
+    }
 }
 
 fn reduce(args: &[Arg], arch: Arch) -> Vec<Cond> {
@@ -156,13 +162,7 @@ fn reduce(args: &[Arg], arch: Arch) -> Vec<Cond> {
     conds
 }
 
-fn add(
-    call: &mut Collected,
-    conds: Vec<Cond>,
-    action: u32,
-    name: &str,
-    arch: Arch,
-) -> Result<(), SeccompError> {
+fn add(call: &mut Collected, conds: Vec<Cond>, action: u32, name: &str, arch: Arch) -> Result<(), SeccompError> {
     if call.always.is_some() {
         return Ok(());
     }

@@ -163,8 +163,24 @@ fn parse_architectures(top: &At<'_>) -> Result<Architectures, SeccompError> {
 /// `None` for those of other processors, which this host never runs.
 fn parse_arch(at: &str, name: &str) -> Result<Option<Arch>, SeccompError> {
     const OTHERS: &[&str] = &[
-        "LOONGARCH64", "M68K", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL", "MIPSEL64", "MIPSEL64N32", "PARISC",
-        "PARISC64", "PPC", "PPC64", "PPC64LE", "RISCV64", "S390", "S390X", "SHEB", "SH",
+        "LOONGARCH64",
+        "M68K",
+        "MIPS",
+        "MIPS64",
+        "MIPS64N32",
+        "MIPSEL",
+        "MIPSEL64",
+        "MIPSEL64N32",
+        "PARISC",
+        "PARISC64",
+        "PPC",
+        "PPC64",
+        "PPC64LE",
+        "RISCV64",
+        "S390",
+        "S390X",
+        "SHEB",
+        "SH",
     ];
     if let Some(arch) = Arch::ALL.into_iter().find(|arch| arch.oci_name() == name) {
         return Ok(Some(arch));
@@ -199,7 +215,13 @@ fn parse_rule(rule: &At<'_>) -> Result<Rule, SeccompError> {
     for (path, value) in rule.list("args")? {
         args.push(parse_arg(&At::new(value, path)?)?);
     }
-    Ok(Rule { names, action, args, includes: parse_filter(rule, "includes")?, excludes: parse_filter(rule, "excludes")? })
+    Ok(Rule {
+        names,
+        action,
+        args,
+        includes: parse_filter(rule, "includes")?,
+        excludes: parse_filter(rule, "excludes")?,
+    })
 }
 
 /// The kernel's return value for an action (linux/seccomp.h). `errno` is for
@@ -284,17 +306,56 @@ fn parse_filter(rule: &At<'_>, field: &str) -> Result<Filter, SeccompError> {
 
 /// Digits only: `parse` alone would take "+4".
 fn digits(text: &str) -> Option<u32> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    }
 }
 
 /// linux/capability.h, in the order of their numbers.
 fn capability(name: &str) -> Option<usize> {
     const NAMES: [&str; 41] = [
-        "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-        "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-        "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-        "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-        "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "DAC_READ_SEARCH",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "SETGID",
+        "SETUID",
+        "SETPCAP",
+        "LINUX_IMMUTABLE",
+        "NET_BIND_SERVICE",
+        "NET_BROADCAST",
+        "NET_ADMIN",
+        "NET_RAW",
+        "IPC_LOCK",
+        "IPC_OWNER",
+        "SYS_MODULE",
+        "SYS_RAWIO",
+        "SYS_CHROOT",
+        "SYS_PTRACE",
+        "SYS_PACCT",
+        "SYS_ADMIN",
+        "SYS_BOOT",
+        "SYS_NICE",
+        "SYS_RESOURCE",
+        "SYS_TIME",
+        "SYS_TTY_CONFIG",
+        "MKNOD",
+        "LEASE",
+        "AUDIT_WRITE",
+        "AUDIT_CONTROL",
+        "SETFCAP",
+        "MAC_OVERRIDE",
+        "MAC_ADMIN",
+        "SYSLOG",
+        "WAKE_ALARM",
+        "BLOCK_SUSPEND",
+        "AUDIT_READ",
+        "PERFMON",
+        "BPF",
         "CHECKPOINT_RESTORE",
     ];
     let name = name.strip_prefix("CAP_")?;
@@ -323,14 +384,19 @@ impl<'a> At<'a> {
     }
 
     fn path(&self, field: &str) -> String {
-        if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
+        if self.path.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{}.{field}", self.path)
+        }
     }
 
     /// The field, compared as Go's JSON does; null is absence.
     fn get(&self, field: &str) -> Option<&'a Value> {
-        let found = self.fields.get(field).or_else(|| {
-            self.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(field)).map(|(_, value)| value)
-        });
+        let found = self
+            .fields
+            .get(field)
+            .or_else(|| self.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(field)).map(|(_, value)| value));
         found.filter(|value| !value.is_null())
     }
 

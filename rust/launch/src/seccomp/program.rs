@@ -26,6 +26,16 @@ pub struct Call<'a> {
     pub args: [Option<u64>; 6],
 }
 
+/// What `crate::process` does after a filter that it loaded last.
+const AFTER_FILTER_LAST: &[&str] = &["execve"];
+
+/// And what it does after one that it loaded before dropping privileges.
+const AFTER_FILTER_FIRST: &[&str] =
+    &["prctl", "setgroups", "setresgid", "setresuid", "capset", "ppoll", "close_range", "execve"];
+
+/// What the helper of `crate::join` does besides.
+const AFTER_FILTER_EXEC: &[&str] = &["pipe2", "fcntl", "dup3", "madvise", "close", "read", "write", "exit_group"];
+
 impl<'a> Call<'a> {
     /// A call with any arguments.
     #[must_use]
@@ -78,12 +88,37 @@ impl Program {
         self.must_allow_calls(&names.iter().map(|name| Call::any(name)).collect::<Vec<_>>())
     }
 
+    /// Refuses by name where the launch's own last calls may not pass: those
+    /// between the loading of the filter and the program's first instruction.
+    /// Without no_new_privs the filter is loaded before capabilities are
+    /// dropped and ids set, with it right before execve.
+    pub fn must_allow_launch(&self, no_new_privileges: bool) -> Result<(), SeccompError> {
+        self.must_allow(if no_new_privileges { AFTER_FILTER_LAST } else { AFTER_FILTER_FIRST })
+    }
+
+    /// The same for a program that joins a container: its helper takes the
+    /// filter on before it clones the program.
+    pub fn must_allow_exec(&self, no_new_privileges: bool) -> Result<(), SeccompError> {
+        self.must_allow_launch(no_new_privileges)?;
+        if no_new_privileges {
+            return Ok(());
+        }
+        let flags = libc::CLONE_PARENT | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID;
+        let mut calls: Vec<Call<'_>> = AFTER_FILTER_EXEC.iter().map(|name| Call::any(name)).collect();
+        calls.push(Call { name: "clone", args: [Some(flags as u64), None, None, None, None, None] });
+        self.must_allow_calls(&calls)
+    }
+
     /// The same for calls of which arguments are known.
     pub fn must_allow_calls(&self, calls: &[Call<'_>]) -> Result<(), SeccompError> {
         let mut refused: Vec<String> =
             calls.iter().filter(|call| !self.allows(call)).map(|call| call.name.to_owned()).collect();
         refused.dedup();
-        if refused.is_empty() { Ok(()) } else { Err(SeccompError::Forbids { calls: refused }) }
+        if refused.is_empty() {
+            Ok(())
+        } else {
+            Err(SeccompError::Forbids { calls: refused })
+        }
     }
 }
 

@@ -45,7 +45,8 @@ impl Programs {
             return refuse("256 programs are held already; remove one or use another keeper");
         }
         let filters = code.chunks_exact(8).map(|insn| {
-            let [c0, c1, jt, jf, k0, k1, k2, k3] = [insn[0], insn[1], insn[2], insn[3], insn[4], insn[5], insn[6], insn[7]];
+            let [c0, c1, jt, jf, k0, k1, k2, k3] =
+                [insn[0], insn[1], insn[2], insn[3], insn[4], insn[5], insn[6], insn[7]];
             libc::sock_filter { code: u16::from_ne_bytes([c0, c1]), jt, jf, k: u32::from_ne_bytes([k0, k1, k2, k3]) }
         });
         self.programs.insert(hash.to_owned(), filters.collect());

@@ -42,9 +42,9 @@ const TABLE: &[(&str, [i32; 5])] = &[
     ("bind", [49, 361, 49, 200, 282]),
     ("bpf", [321, 357, 321, 280, 386]),
     ("break", [N, 17, N, N, N]),
-    ("breakpoint", [N, N, N, N, 983041]),
+    ("breakpoint", [N, N, N, N, 983_041]),
     ("brk", [12, 45, 12, 214, 45]),
-    ("cacheflush", [N, N, N, N, 983042]),
+    ("cacheflush", [N, N, N, N, 983_042]),
     ("cachestat", [451, 451, 451, 451, 451]),
     ("capget", [125, 184, 125, 90, 184]),
     ("capset", [126, 185, 126, 91, 185]),
@@ -139,7 +139,7 @@ const TABLE: &[(&str, [i32; 5])] = &[
     ("get_mempolicy", [239, 275, 239, 236, 320]),
     ("get_robust_list", [274, 312, 531, 100, 339]),
     ("get_thread_area", [211, 244, N, N, N]),
-    ("get_tls", [N, N, N, N, 983046]),
+    ("get_tls", [N, N, N, N, 983_046]),
     ("getcpu", [309, 318, 309, 168, 345]),
     ("getcwd", [79, 183, 79, 17, 183]),
     ("getdents", [78, 141, 78, N, 141]),
@@ -387,7 +387,7 @@ const TABLE: &[(&str, [i32; 5])] = &[
     ("set_robust_list", [273, 311, 530, 99, 338]),
     ("set_thread_area", [205, 243, N, N, N]),
     ("set_tid_address", [218, 258, 218, 96, 256]),
-    ("set_tls", [N, N, N, N, 983045]),
+    ("set_tls", [N, N, N, N, 983_045]),
     ("setdomainname", [171, 121, 171, 162, 121]),
     ("setfsgid", [123, 139, 123, 152, 139]),
     ("setfsgid32", [N, 216, N, N, 216]),
@@ -489,8 +489,8 @@ const TABLE: &[(&str, [i32; 5])] = &[
     ("uretprobe", [335, N, 335, N, N]),
     ("uselib", [134, 86, N, N, 86]),
     ("userfaultfd", [323, 374, 323, 282, 388]),
-    ("usr26", [N, N, N, N, 983043]),
-    ("usr32", [N, N, N, N, 983044]),
+    ("usr26", [N, N, N, N, 983_043]),
+    ("usr32", [N, N, N, N, 983_044]),
     ("ustat", [136, 62, 136, N, 62]),
     ("utime", [132, 30, 132, N, N]),
     ("utimensat", [280, 320, 280, 88, 348]),
@@ -548,7 +548,7 @@ mod tests {
         ] {
             assert_eq!(number(name, Arch::X86_64).map(i64::from), Some(number_there), "{name}");
         }
-        assert_eq!(number("execve", Arch::X32), Some(X32_BIT | 520));
+        assert_eq!(number("execve", Arch::X32), Some(X32_BIT + 520));
         assert_eq!(number("waitpid", Arch::X86_64), None);
         assert_eq!(number("no_such_call", Arch::X86_64), None);
     }
