@@ -117,9 +117,9 @@ impl Janitor {
         queue.ready.extend(tasks);
         drop(queue);
         if one {
-            self.shared.some.notify_one()
+            self.shared.some.notify_one();
         } else {
-            self.shared.some.notify_all()
+            self.shared.some.notify_all();
         }
     }
 

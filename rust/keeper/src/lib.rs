@@ -15,6 +15,7 @@ mod compact;
 pub mod config;
 mod core;
 mod deadline;
+mod dispatch;
 mod exits;
 mod handoff;
 mod janitor;

@@ -342,4 +342,30 @@ mod tests {
         let bound = free.replace("NoNewPrivs:\t0", "NoNewPrivs:\t1");
         assert!(check_restrictions(&bound).is_err_and(|error| error.to_string().contains("no_new_privs")));
     }
+
+    #[test]
+    fn an_installed_binary_runs_by_a_mount_that_can_not_be_written() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: not root");
+            return;
+        }
+        let path = std::env::temp_dir().join(format!("ardock-spawn-{}", std::process::id()));
+        fs::copy("/bin/true", &path).unwrap();
+        let fd = read_only(&path).unwrap();
+        let by_fd = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        assert!(std::process::Command::new(&by_fd).status().unwrap().success());
+        let error = fs::OpenOptions::new().write(true).open(&by_fd).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EROFS));
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_memfd_with_the_binary_can_not_be_written() {
+        let fd = open_binary(Binary::File(Path::new("/bin/true"))).unwrap();
+        let by_fd = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        assert!(std::process::Command::new(&by_fd).status().unwrap().success());
+        // While it does not run, ETXTBSY does not hide the seal.
+        assert_eq!(rustix::io::write(&fd, b"x"), Err(Errno::PERM));
+        assert_eq!(rustix::fs::ftruncate(&fd, 0), Err(Errno::PERM));
+    }
 }

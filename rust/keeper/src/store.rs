@@ -157,3 +157,73 @@ fn open(folder: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(fs::openat(folder, name, flags, Mode::from_raw_mode(0o600))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{read_journal, Record};
+    use crate::wake::Wake;
+    use serde_bytes::ByteBuf;
+
+    fn launch(id: &str) -> Record {
+        Record::Launch { id: id.into(), exec: None, blob: ByteBuf::new(), cgroup: None, scratch: None }
+    }
+
+    fn folder(parent: &str, name: &str) -> (std::path::PathBuf, OwnedFd) {
+        let path = std::path::Path::new(parent).join(format!("ardock-store-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        let fd = fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        (path, fd)
+    }
+
+    fn names(path: &std::path::Path) -> Vec<String> {
+        read_journal(&path.join("journal")).unwrap().into_iter().map(|container| container.id).collect()
+    }
+
+    #[test]
+    fn a_ticket_is_done_when_its_records_are_in_the_file() {
+        for (parent, in_memory) in [("/dev/shm", true), ("/var/tmp", false)] {
+            let (path, fd) = folder(parent, "ticket");
+            if is_tmpfs(&fd) != in_memory {
+                eprintln!("SKIPPED: {parent} is not as on most machines");
+                std::fs::remove_dir_all(path).unwrap();
+                continue;
+            }
+            let writers = Writers::start(None, Arc::new(Wake::new().unwrap())).unwrap();
+            let mut journal = Journal::create(fd, "journal".into()).unwrap();
+            for number in 0..50 {
+                journal.push(&launch(&format!("c{number:02}")));
+                let expected = journal.next_ticket();
+                assert_eq!(journal.commit(&writers), expected);
+                while journal.done(&writers) < expected {
+                    std::thread::yield_now();
+                }
+                assert_eq!(names(&path).len(), number + 1);
+            }
+            // Nothing to write is done at once.
+            assert_eq!(journal.commit(&writers), journal.done(&writers));
+            std::fs::remove_dir_all(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn rewriting_keeps_what_is_left_and_goes_on() {
+        let (path, fd) = folder("/dev/shm", "rewrite");
+        let writers = Writers::start(None, Arc::new(Wake::new().unwrap())).unwrap();
+        let mut journal = Journal::create(fd, "journal".into()).unwrap();
+        assert!(!journal.wants_compaction(true));
+        for number in 0..10_000 {
+            journal.push(&launch(&format!("c{number}")));
+        }
+        journal.commit(&writers);
+        assert!(journal.wants_compaction(true) && !journal.wants_compaction(false));
+        journal.rewrite(&mut [launch("a")].into_iter());
+        assert!(!journal.wants_compaction(true));
+        journal.push(&launch("b"));
+        journal.commit(&writers);
+        assert_eq!(names(&path), ["a", "b"]);
+        assert_eq!(journal.errors, 0);
+        std::fs::remove_dir_all(path).unwrap();
+    }
+}

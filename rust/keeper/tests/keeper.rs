@@ -572,6 +572,106 @@ fn a_launch_that_hangs_is_given_up_and_others_go_on() {
 }
 
 #[test]
+fn held_launchers_are_bounded_and_then_launches_are_refused_by_name() {
+    needs_root!();
+    let freezer = Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.join("tasks").exists() {
+        eprintln!("SKIPPED: no v1 freezer");
+        return;
+    }
+    let bench = bench();
+    let mut engine = bench.connect();
+    engine.prepare(&bench);
+    let frozen = freezer.join(format!("ardock-{}/frozen", bench.engine));
+    fs::create_dir_all(&frozen).unwrap();
+    fs::write(frozen.join("freezer.state"), "FROZEN").unwrap();
+    let folder = fs::File::open(&frozen).unwrap();
+    for number in 0..32 {
+        let id = format!("h{number}");
+        let mut spec = bench.spec(&id, &["true"]);
+        spec.deadline_ms = 50;
+        spec.cgroup.as_mut().unwrap().join = vec![0];
+        let mut launch = common::launch(number, &id, &spec, capture());
+        if let Request::Launch { fds, .. } = &mut launch {
+            *fds = Fds(0, 1);
+        }
+        engine.send(&[launch], &[std::os::fd::AsFd::as_fd(&folder)]);
+    }
+    for _ in 0..32 {
+        match engine.next() {
+            Reply::Failed { error, .. } => assert_eq!(error.step, Step::Deadline, "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(engine.counter("launchers_held"), 32);
+    let spec = bench.spec("a1", &["true"]);
+    engine.launch("a1", &spec, capture());
+    match engine.next() {
+        Reply::Error { code, message, .. } => {
+            assert_eq!(code, "busy");
+            assert!(message.contains("32 launches") && message.contains("hang"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    fs::write(frozen.join("freezer.state"), "THAWED").unwrap();
+    bench.until("the launchers' freedom", || engine.counter("launchers_held") == 0);
+    bench.until("the children's end", || engine.counter("orphans") == 0);
+    engine.launch("a1", &spec, capture());
+    assert_eq!(engine.ended("a1").code, 0);
+    bench.until("fewer launchers", || engine.counter("launchers") <= 8);
+    fs::remove_dir(&frozen).unwrap();
+}
+
+#[test]
+fn a_launcher_that_is_killed_fails_its_launch_alone() {
+    needs_root!();
+    let freezer = Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.join("tasks").exists() {
+        eprintln!("SKIPPED: no v1 freezer");
+        return;
+    }
+    let bench = bench();
+    let mut engine = bench.connect();
+    engine.prepare(&bench);
+    let frozen = freezer.join(format!("ardock-{}/frozen", bench.engine));
+    fs::create_dir_all(&frozen).unwrap();
+    fs::write(frozen.join("freezer.state"), "FROZEN").unwrap();
+    let folder = fs::File::open(&frozen).unwrap();
+    let mut spec = bench.spec("a1", &["true"]);
+    spec.cgroup.as_mut().unwrap().join = vec![0];
+    let mut launch = common::launch(9, "a1", &spec, capture());
+    if let Request::Launch { fds, .. } = &mut launch {
+        *fds = Fds(0, 1);
+    }
+    engine.send(&[launch], &[std::os::fd::AsFd::as_fd(&folder)]);
+    // Whoever shares the frozen child's memory is its launcher.
+    bench.until("the child", || !fs::read_to_string(frozen.join("tasks")).unwrap().is_empty());
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", bench.pid)).unwrap();
+    for pid in children.split_whitespace() {
+        if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "ardock-launch") {
+            let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+    }
+    match engine.next() {
+        Reply::Failed { req: 9, error, .. } => assert!(error.to_string().contains("launcher died"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    engine.launch("a2", &bench.spec("a2", &["echo", "on"]), capture());
+    assert_eq!(engine.ended("a2").stdout.as_slice(), b"on\n");
+    fs::write(frozen.join("freezer.state"), "THAWED").unwrap();
+    // The child that nobody knew is killed by its control group, and reaped.
+    gone(&bench, "a1");
+    bench.until("the children's end", || {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", bench.pid)).unwrap();
+        let zombie =
+            |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
+        !children.split_whitespace().any(zombie)
+    });
+    fs::remove_dir(&frozen).unwrap();
+}
+
+#[test]
 fn a_signal_that_comes_too_early_is_sent_later() {
     needs_root!();
     let bench = bench();
