@@ -158,6 +158,7 @@ impl Keeper {
         }
         self.grow_pool();
         while !self.is_over() {
+            self.note_idleness();
             let until = self.next_time();
             for ready in self.poll.wait(until) {
                 self.take_in(ready);
@@ -218,12 +219,13 @@ impl Keeper {
         if self.search.is_some_and(|time| time <= now) {
             self.search_orphans(now);
         }
+    }
+
+    /// Notes since when there is nothing to live for. Each part of a wake-up,
+    /// the last one too, may end a connection or forget a unit.
+    fn note_idleness(&mut self) {
         let idle = self.units.is_empty() && self.connections.is_empty() && self.orphans.is_empty();
-        self.alone = match (idle, self.alone) {
-            (false, _) => None,
-            (true, None) => Some(now),
-            (true, since) => since,
-        };
+        self.alone = if idle { self.alone.or_else(|| Some(Instant::now())) } else { None };
     }
 
     fn is_over(&self) -> bool {

@@ -527,6 +527,23 @@ fn a_keeper_with_nothing_to_live_for_ends_and_leaves_nothing() {
 }
 
 #[test]
+fn a_keeper_whose_last_engine_breaks_off_ends_too() {
+    needs_root!();
+    let bench = bench();
+    let mut engine = bench.connect();
+    engine.prepare(&bench);
+    // A failed launch is forgotten when it is told, and telling it to an
+    // engine that has gone is what ends the connection.
+    for number in 0..4 {
+        let id = format!("c{number}");
+        engine.launch(&id, &bench.spec(&id, &["no-such-program"]), capture());
+    }
+    std::thread::sleep(Duration::from_millis(2));
+    drop(engine);
+    bench.until("the keeper's end", || !bench.run.exists());
+}
+
+#[test]
 fn a_launch_that_hangs_is_given_up_and_others_go_on() {
     needs_root!();
     let freezer = Path::new("/sys/fs/cgroup/freezer");
