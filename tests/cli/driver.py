@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -71,6 +71,28 @@ class Ardock:
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
+
+    def tidy(self) -> None:
+        """End what a command that was killed has left behind, as the next command on that folder does."""
+        if self._keepers():
+            self.run("true")
+            until(lambda: not self._keepers(), "the keepers have ended")
+
+    def _keepers(self) -> list[int]:
+        return [
+            pid
+            for pid, words in command_lines()
+            if words[0] == b"ardock-keeper" and os.fsencode(self.folder / "root") in words
+        ]
+
+
+def command_lines() -> Iterator[tuple[int, list[bytes]]]:
+    """Every process that has a command line, and its words."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if line := (entry / "cmdline").read_bytes():
+                    yield int(entry.name), line.split(b"\0")
 
 
 class Tmux:

@@ -106,3 +106,22 @@ def test_a_reader_of_our_output_may_leave(tmp_path: Path) -> None:
     assert done.stderr == ""
     with (tmp_path / "full").open("w") as nothing:
         assert subprocess.run([*COMMAND, "--help"], stdout=nothing, check=False).returncode == 0
+
+
+def test_a_daemon_is_not_run_past(tmp_path: Path) -> None:
+    import socket
+
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        done = ardock("-H", f"unix://{path}", "run", "--rootfs", "/", "true")
+    assert done.returncode == 125
+    assert done.stderr.startswith(f"ardock: -H, --host unix://{path}: somebody answers there")
+
+
+def test_what_an_error_quotes_cannot_reach_the_terminal() -> None:
+    done = ardock("--root", "/proc/\x1b[2Jx\ny", "run", "--rootfs", "/", "true")
+    assert done.returncode == 125
+    assert "\x1b" not in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -10,28 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.driver import Ardock, Tmux, shell_line, until
+from tests.cli.driver import Ardock, Tmux, command_lines, shell_line, until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
 
 def pid_of_command(ardock: Ardock) -> int:
     """The process id of the one `ardock run` on this root folder."""
-    found = [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and str(ardock.folder / "root").encode() in _command_line(entry)
-        and b"run" in _command_line(entry).split(b"\0")
-    ]  # fmt: skip
+    root = os.fsencode(ardock.folder / "root")
+    found = [pid for pid, words in command_lines() if root in words and b"run" in words]
     assert len(found) == 1, found
     return found[0]
-
-
-def _command_line(process: Path) -> bytes:
-    try:
-        return (process / "cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def settings(tmux: Tmux) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ardock.cli.command import Settings
-from ardock.cli.errors import ENGINE_FAILED, CliError, UsageError
+from ardock.cli.errors import ENGINE_FAILED, CliError, UsageError, printable
 from ardock.cli.overriding import override
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def report(error: Exception) -> int:
     message, code = _sentence(error)
     # To the descriptor: sys.stderr is None where it was closed when Python started.
     with contextlib.suppress(OSError):
-        os.write(2, f"ardock: {message}\n".encode("utf-8", "backslashreplace"))
+        os.write(2, f"ardock: {printable(message)}\n".encode("utf-8", "backslashreplace"))
     return code
 
 

@@ -29,11 +29,15 @@ class UsageError(CliError):
     """The command line itself is wrong: an unknown flag, a bad value."""
 
 
-def quoted(value: str) -> str:
-    """The value between double quotes, control characters escaped.
+def printable(text: str) -> str:
+    """The text with everything escaped that is no character to be seen.
 
-    What a person typed is shown back to a terminal, so it must not be able to
-    move the cursor there.
+    What a person typed, or what a file system holds, is shown back on a terminal,
+    where it must not be able to move the cursor or forge a line.
     """
-    printable = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in value)
-    return f'"{printable}"'
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def quoted(value: str) -> str:
+    """The value between double quotes, as `printable` shows it."""
+    return f'"{printable(value)}"'

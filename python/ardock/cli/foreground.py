@@ -10,8 +10,10 @@ takes the same folder.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ardock.cli import signals, streams, terminal
-from ardock.cli.errors import TIMED_OUT, CliError
+from ardock.cli.errors import TIMED_OUT, CliError, printable
 from ardock.cli.files import IdFile
 from ardock.cli.run_spec import in_flags
 from ardock.engine import open_engine
@@ -40,11 +42,22 @@ _PIPE_GRACE = 1.0
 
 def run_in_foreground(settings: Settings, request: RunRequest) -> int:
     """Run the container to its end; the exit code."""
+    _refuse_daemon(settings.host)
     try:
         return trio.run(_run, settings, request)
     except* (InvalidArgument, NotFound) as group:
         error = _first(group)
         raise CliError(in_flags(str(error)), error.exit_code) from group
+
+
+def _refuse_daemon(host: str) -> None:
+    """Where a daemon answers, the container would be its business: it is not run past it."""
+    path = host.removeprefix("unix://")
+    if not os.path.exists(path):  # noqa: PTH110 - the common case: nobody is there
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(path)
+        raise CliError(f"-H, --host {host}: somebody answers there, and daemons are not supported yet: name another")
 
 
 def _first(group: BaseExceptionGroup[ArdockError]) -> ArdockError:
@@ -107,6 +120,7 @@ class Foreground:
                         if id_file is not None:
                             id_file.write(container.id)
                         self._container = container
+                        gc.enable()  # From here on there is time, and perhaps days of it.
                         await self._attend(container)
 
     async def _attend(self, container: RunningContainer) -> None:
@@ -270,7 +284,7 @@ class Foreground:
 
     def _say(self, sentence: str) -> None:
         """One line on stderr; a raw terminal needs the carriage return, too."""
-        streams.write_line(2, f"ardock: {sentence}" + ("\r\n" if self._raw is not None else "\n"))
+        streams.write_line(2, f"ardock: {printable(sentence)}" + ("\r\n" if self._raw is not None else "\n"))
 
 
 @contextlib.contextmanager
