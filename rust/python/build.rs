@@ -57,7 +57,7 @@ fn main() {
     match cargo.status() {
         Ok(status) if status.success() => {}
         Ok(status) => fail(&format!("the keeper could not be built (see above): cargo ended with {status}")),
-        Err(error) => fail(&format!("cannot start {}: {error}", cargo.get_program().display())),
+        Err(error) => fail(&format!("cannot start {cargo:?}: {error}")),
     }
 
     let built = folder.join(&target).join("release/ardock-keeper");
