@@ -1,5 +1,6 @@
 //! How many containers a second a keeper starts and ends, alone, for a client
-//! that does nothing else: `rate BINARY [COUNT] [IN_FLIGHT] [HOLD_MS] [pipe]`.
+//! that does nothing else: `rate BINARY [COUNT] [IN_FLIGHT] [HOLD_MS] [null|pipe] [PROGRAM]`.
+//! With the floor's own program (`target/bench/program`) the job is the floor's.
 #![allow(missing_docs)]
 
 #[path = "../tests/common/mod.rs"]
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ardock_keeper::message::{Output, Reply, Request};
-use ardock_launch::{Stream, Timings};
+use ardock_launch::{File, Stream, Timings};
 use rustix::event::PollFlags;
 
 fn main() {
@@ -20,10 +21,19 @@ fn main() {
     let bench = common::Bench::start(&PathBuf::from(&arguments[1]));
     let mut engine = bench.connect();
     let seccomp = engine.prepare(&bench);
+    let program = arguments.get(6).map_or("/bin/busybox", String::as_str);
+    std::fs::copy(program, bench.folder.join("rootfs/bin/program")).unwrap();
+    let name = if program.ends_with("busybox") { "/bin/true" } else { "/bin/program" };
+    for file in ["hosts", "hostname", "resolv.conf"] {
+        std::fs::write(bench.folder.join("rootfs/etc").join(file), "").unwrap();
+    }
     let make = |number: u32| {
         let id = format!("c{number}");
-        let mut spec = bench.spec(&id, &["/bin/true"]);
+        let mut spec = bench.spec(&id, &[name]);
         spec.process.seccomp = Some(seccomp.clone());
+        spec.files = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]
+            .map(|target| File { target: target.into(), content: b"127.0.0.1\tlocalhost\n".to_vec().into() })
+            .to_vec();
         spec.stdio = common::stdio(if pipe { Stream::PIPE } else { Stream::NULL });
         let mut launch =
             common::launch(u64::from(number), &id, &spec, Output { capture: Some(4096), ..Output::default() });

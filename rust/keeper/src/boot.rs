@@ -4,14 +4,12 @@
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt::Display;
 use std::fs;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 use ardock_launch::{Home, HomeConfig, Slots};
-use rustix::fs::{self as rfs, AtFlags, FlockOperation, Mode, OFlags, CWD};
-use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::fs::{Mode, OFlags, CWD};
+use rustix::net;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use crate::config::Config;
@@ -21,8 +19,9 @@ use crate::own_cgroup::OwnCgroup;
 use crate::packet::write_all;
 use crate::poll::Poll;
 use crate::pool::{Pool, SLOTS};
+pub use crate::run_folder::is_alive;
+use crate::run_folder::RunFolder;
 use crate::slab::Slab;
-use crate::store::{is_tmpfs, Journal};
 use crate::wake::Wake;
 use crate::writers::Writers;
 use crate::zygote;
@@ -31,81 +30,12 @@ use crate::zygote;
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}: {reason}")]
 pub struct BootError {
-    doing: &'static str,
-    reason: String,
+    pub(crate) doing: &'static str,
+    pub(crate) reason: String,
 }
 
-fn because<E: Display>(doing: &'static str) -> impl FnOnce(E) -> BootError {
+pub(crate) fn because<E: Display>(doing: &'static str) -> impl FnOnce(E) -> BootError {
     move |error| BootError { doing, reason: error.to_string() }
-}
-
-/// A keeper's run folder, held while its path is not seen any more.
-#[derive(Debug)]
-struct RunFolder {
-    folder: OwnedFd,
-    parent: OwnedFd,
-    name: String,
-    /// Locked as long as the keeper lives.
-    lock: OwnedFd,
-}
-
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-
-impl RunFolder {
-    fn open(path: &Path) -> Result<Self, BootError> {
-        let doing = "open the run folder";
-        let folder = rfs::openat(CWD, path, FOLDER, Mode::empty()).map_err(because(doing))?;
-        let parent = rfs::openat(&folder, "..", FOLDER, Mode::empty()).map_err(because(doing))?;
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_string();
-        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let lock = rfs::openat(&folder, "lock", flags, Mode::from_raw_mode(0o600)).map_err(because(doing))?;
-        rfs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(because("lock the run folder, which another keeper has"))?;
-        Ok(Self { folder, parent, name, lock })
-    }
-
-    /// The socket, bound but not yet listening.
-    fn bind(&self) -> Result<OwnedFd, BootError> {
-        let doing = "make the control socket";
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket =
-            net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(because(doing))?;
-        let _ = rfs::unlinkat(&self.folder, "sock", AtFlags::empty());
-        // By descriptor: a socket's path has 108 characters at most.
-        let path = format!("/proc/self/fd/{}/sock", self.folder.as_raw_fd());
-        let address = SocketAddrUnix::new(path).map_err(because(doing))?;
-        let mask = rustix::process::umask(Mode::from_raw_mode(0o177));
-        let bound = net::bind(&socket, &address);
-        rustix::process::umask(mask);
-        bound.map_err(because(doing))?;
-        Ok(socket)
-    }
-
-    /// Where the journal goes: the run folder if it is in memory, else
-    /// /dev/shm if that is, else the run folder all the same.
-    fn journal(&self, config: &Config) -> Result<Journal, BootError> {
-        let doing = "make the journal";
-        let own = self.folder.try_clone().map_err(because(doing))?;
-        let _ = rfs::unlinkat(&own, "journal", AtFlags::empty());
-        let shm = rfs::openat(CWD, "/dev/shm", FOLDER, Mode::empty()).ok().filter(|shm| is_tmpfs(shm));
-        if let (false, Some(shm)) = (is_tmpfs(&own), shm) {
-            let name = format!("ardock-{}-k{}-{}", config.engine, config.number, std::process::id());
-            let target = format!("/dev/shm/{name}");
-            // Made anew (O_EXCL): the folder is everybody's.
-            if let Ok(journal) = Journal::create(shm, name) {
-                rfs::symlinkat(target, &own, "journal").map_err(because(doing))?;
-                return Ok(journal);
-            }
-        }
-        Journal::create(own, "journal".into()).map_err(because(doing))
-    }
-
-    fn remove(&self) {
-        for name in ["journal", "lock"] {
-            let _ = rfs::unlinkat(&self.folder, name, AtFlags::empty());
-        }
-        let _ = rfs::unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR);
-    }
 }
 
 /// The lowest OOM score that is allowed, as its distance from -1000. Lowering
@@ -140,14 +70,14 @@ pub fn run(mut config: Config) -> Result<(), BootError> {
     if let (Err(error), Some(ready)) = (&started, &ready) {
         let _ = write_all(ready.as_fd(), error.to_string().as_bytes());
     }
-    let (mut keeper, run, own) = started?;
+    let (mut keeper, own) = started?;
     drop(ready);
     keeper.run();
-    keeper.end(&run, &own);
+    keeper.end(&own);
     Ok(())
 }
 
-fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, RunFolder, OwnCgroup), BootError> {
+fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, OwnCgroup), BootError> {
     let _ = rustix::thread::set_name(c"ardock-keeper");
     let _ = rustix::process::setsid();
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(because("become non-dumpable"))?;
@@ -160,7 +90,8 @@ fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, RunFol
     let home = Home::enter(&home).map_err(because("make the mount namespace"))?;
     home.cgroups().make_parent(&config.cgroup_parent()).map_err(because("make the control groups"))?;
     let slots = Slots::map(SLOTS).map_err(because("map shared memory"))?;
-    let mut not_its_own = vec![listener.as_fd(), run.lock.as_fd(), run.folder.as_fd(), run.parent.as_fd()];
+    let mut not_its_own = vec![listener.as_fd()];
+    not_its_own.extend(run.descriptors());
     not_its_own.extend(ready.map(AsFd::as_fd));
     // SAFETY: no thread has been made yet.
     let zygote = unsafe { zygote::start(&home, &slots, &not_its_own) }.map_err(because("fork the zygote"))?;
@@ -169,7 +100,8 @@ fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, RunFol
     let descriptors = raise_descriptors();
     let wake = Arc::new(Wake::new().map_err(because("make an eventfd"))?);
     let home = Arc::new(home);
-    let store = || rfs::openat(CWD, "/store", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
+    let store =
+        || rustix::fs::openat(CWD, "/store", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
     let threads = "start the threads";
     let writers = Writers::start(store(), wake.clone()).map_err(because(threads))?;
     let janitor = Janitor::start(&home, store(), wake.clone()).map_err(because(threads))?;
@@ -180,6 +112,7 @@ fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, RunFol
     }
     let keeper = Keeper {
         config: config.clone(),
+        run_folder: run,
         home,
         poll,
         listener,
@@ -205,35 +138,21 @@ fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, RunFol
         last_seq: 0,
         lingering: 0,
         alone: None,
+        next_look: None,
         buffer: Vec::new(),
     };
-    Ok((keeper, run, own))
+    Ok((keeper, own))
 }
 
 impl Keeper {
     /// Leaves nothing behind.
-    fn end(&mut self, run: &RunFolder, own: &OwnCgroup) {
+    fn end(&mut self, own: &OwnCgroup) {
         // First the socket: an engine that comes now starts another keeper.
-        let _ = rfs::unlinkat(&run.folder, "sock", AtFlags::empty());
+        self.run_folder.close();
         self.pool.end();
         let _ = self.home.cgroups().remove_parent(&self.config.cgroup_parent());
         own.leave();
         self.journal.remove();
-        run.remove();
-    }
-}
-
-/// Whether the keeper of a run folder lives, by the lock that it holds. A
-/// folder without a lock file has none.
-pub fn is_alive(run: &Path) -> io::Result<bool> {
-    let lock = match rfs::openat(CWD, run.join("lock"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(lock) => lock,
-        Err(rustix::io::Errno::NOENT) => return Ok(false),
-        Err(error) => return Err(error.into()),
-    };
-    match rfs::flock(&lock, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(error) => Err(error.into()),
+        self.run_folder.remove();
     }
 }

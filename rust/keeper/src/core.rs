@@ -19,6 +19,7 @@ use crate::orphans::Orphan;
 use crate::poll::{Poll, Ready, NO_KEY};
 use crate::pool::Pool;
 use crate::pump::{Tap, CHUNK};
+use crate::run_folder::RunFolder;
 use crate::server::Connection;
 use crate::slab::{Key, Slab};
 use crate::store::Journal;
@@ -30,6 +31,8 @@ pub use crate::poll::Kind;
 
 /// Without a container and a connection the keeper ends after so long.
 pub const GRACE: Duration = Duration::from_secs(3);
+/// How often the run folder is looked for.
+const LOOK: Duration = Duration::from_secs(10);
 /// Descriptors that are not for containers: launchers, connections, threads,
 /// and those of launches on their way.
 const OTHER_DESCRIPTORS: u32 = 1024;
@@ -109,6 +112,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Keeper {
     pub(crate) config: Config,
+    pub(crate) run_folder: RunFolder,
     pub(crate) home: Arc<Home>,
     pub(crate) poll: Poll,
     pub(crate) listener: OwnedFd,
@@ -141,6 +145,8 @@ pub struct Keeper {
     pub(crate) lingering: usize,
     /// Since when there is nothing to live for.
     pub(crate) alone: Option<Instant>,
+    /// When to look whether the run folder is still there, if that matters.
+    pub(crate) next_look: Option<Instant>,
     /// For reading pipes and packets.
     pub(crate) buffer: Vec<u8>,
 }
@@ -205,7 +211,10 @@ impl Keeper {
         let held_back = self.held_back.peek().map(|Reverse((time, _))| *time);
         // With remains left the janitor rings when they are gone.
         let alone = self.alone.filter(|_| !self.janitor.has_more_than(0)).map(|since| since + GRACE);
-        [held_back, alone, self.pool.next_deadline(), self.search].into_iter().flatten().min()
+        [held_back, alone, self.pool.next_deadline(), self.pool.next_shrinking(), self.search, self.next_look]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn look_at_the_time(&mut self) {
@@ -216,6 +225,7 @@ impl Keeper {
             }
         }
         self.give_up_late_launches(now);
+        self.shrink_pool(now);
         if self.search.is_some_and(|time| time <= now) {
             self.search_orphans(now);
         }
@@ -226,6 +236,13 @@ impl Keeper {
     fn note_idleness(&mut self) {
         let idle = self.units.is_empty() && self.connections.is_empty() && self.orphans.is_empty();
         self.alone = if idle { self.alone.or_else(|| Some(Instant::now())) } else { None };
+        // Unacknowledged exits keep the keeper, unless nobody can ever ask for
+        // them: the run folder was removed.
+        let over = !idle && self.connections.is_empty() && self.units.iter().all(|(_, unit)| unit.is_over());
+        self.next_look = over.then(|| Instant::now() + LOOK);
+        if over && self.run_folder.is_gone() {
+            self.units.keys().into_iter().for_each(|key| self.drop_unit(key));
+        }
     }
 
     fn is_over(&self) -> bool {

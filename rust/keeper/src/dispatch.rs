@@ -39,6 +39,16 @@ impl Keeper {
         }
     }
 
+    /// Lets launchers go that are not needed any more.
+    pub(crate) fn shrink_pool(&mut self, now: Instant) {
+        if self.pool.next_shrinking().is_some_and(|time| time <= now) {
+            // The one that was used longest ago is the first.
+            while self.pool.idle.len() > MIN_LAUNCHERS {
+                self.retire(self.pool.idle[0]);
+            }
+        }
+    }
+
     fn start_launcher(&mut self) -> Result<(), Errno> {
         let (ours, its) = zygote::pair().map_err(|_| Errno::MFILE)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
@@ -97,6 +107,9 @@ impl Keeper {
                 break;
             }
             let Some(key) = self.pool.idle.pop() else { break };
+            if self.pool.idle.is_empty() {
+                self.pool.last_needed = Instant::now();
+            }
             let Some(job) = self.pool.next() else { break };
             self.hand_over(key, job);
         }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ardock_launch::Slots;
 use rustix::io::Errno;
@@ -20,6 +20,8 @@ pub const MIN_LAUNCHERS: usize = 2;
 pub const MAX_LAUNCHERS: usize = 8;
 /// Launchers that a hung launch holds; with so many, launches are refused.
 pub const MAX_HELD: usize = 32;
+/// Launchers that were not needed for so long go, down to the first ones.
+const SHRINK: Duration = Duration::from_secs(20);
 /// Places for the word that launchers leave.
 pub const SLOTS: usize = MAX_LAUNCHERS + MAX_HELD + 24;
 /// Launches and execs that an engine may have under way; with as many
@@ -96,6 +98,8 @@ pub struct Pool {
     pub(crate) queue: VecDeque<Job>,
     queued_fds: usize,
     queued_bytes: usize,
+    /// When all launchers were last at work.
+    pub(crate) last_needed: Instant,
     /// By hash, in the order in which they came.
     pub(crate) programs: Vec<(String, Vec<u8>)>,
 }
@@ -115,6 +119,7 @@ impl Pool {
             queue: VecDeque::new(),
             queued_fds: 0,
             queued_bytes: 0,
+            last_needed: Instant::now(),
             programs: Vec::new(),
         }
     }
@@ -144,6 +149,12 @@ impl Pool {
             _ => None,
         });
         deadlines.min()
+    }
+
+    /// When launchers that are not needed go.
+    #[must_use]
+    pub fn next_shrinking(&self) -> Option<Instant> {
+        (self.idle.len() > MIN_LAUNCHERS).then(|| self.last_needed + SHRINK)
     }
 
     /// Whether this process is the zygote or a launcher.

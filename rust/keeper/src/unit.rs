@@ -123,6 +123,12 @@ impl Unit {
         matches!(self.phase, Phase::Running)
     }
 
+    /// Whether the program has ended, and all that is left is to be told.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended | Phase::Failed(_)) && self.exit.is_some()
+    }
+
     /// Descriptors that it holds.
     #[must_use]
     pub fn descriptors(&self) -> u32 {

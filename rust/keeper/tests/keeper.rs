@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use ardock_keeper::journal;
 use ardock_keeper::log;
 use ardock_keeper::message::{Fds, Log, Output, Reply, Request};
+use ardock_keeper::run_folder;
 use ardock_launch::{Namespace, OwnStream, Scratch, Source, Step, Stream};
 use common::{capture, Bench};
 
@@ -191,9 +192,9 @@ fn a_log_holds_every_byte_when_the_exit_is_told() {
         assert!(bytes.len() <= 1 << 20);
         for record in log::parse(&bytes).unwrap().1 {
             if record.stream == 1 {
-                out.extend_from_slice(record.data)
+                out.extend_from_slice(record.data);
             } else {
-                err.extend_from_slice(record.data)
+                err.extend_from_slice(record.data);
             }
         }
     }
@@ -494,6 +495,27 @@ fn a_keeper_that_is_killed_takes_its_containers_and_leaves_its_journal() {
         let cgroup = container.cgroup.clone().unwrap();
         assert_eq!(cgroup, (format!("ardock-{}/k1", bench.engine), container.id.clone()));
     }
+    let target = fs::read_link(bench.run.join("journal")).ok();
+    run_folder::tidy(&bench.run).unwrap();
+    assert!(!bench.run.exists());
+    assert!(target.is_none_or(|target| !target.exists()));
+}
+
+#[test]
+fn a_keeper_that_nobody_can_find_ends_once_nothing_runs() {
+    needs_root!();
+    let bench = bench();
+    let mut engine = bench.connect();
+    engine.prepare(&bench);
+    engine.launch("a1", &bench.spec("a1", &["sleep", "2"]), capture());
+    engine.started("a1");
+    assert!(run_folder::tidy(&bench.run).is_err(), "a living keeper's folder was removed");
+    drop(engine);
+    fs::remove_dir_all(&bench.run).unwrap();
+    let keeper = Path::new("/proc").join(bench.pid.to_string()).join("comm");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(keeper.exists(), "it left its container");
+    bench.until("the keeper's end", || !keeper.exists());
 }
 
 #[test]

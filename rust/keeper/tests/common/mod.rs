@@ -397,18 +397,22 @@ impl Engine {
         self.send(&[Request::Ack { ids: vec![(id.into(), exec.map(Into::into))] }], &[]);
     }
 
-    /// All entries of a list.
+    /// All entries of a list. What else is told between them is kept for later.
     pub fn list(&mut self) -> Vec<Reply> {
         let req = self.req();
         self.send(&[Request::List { req }], &[]);
-        let mut entries = Vec::new();
+        let (mut entries, mut others) = (Vec::new(), Vec::new());
         loop {
-            match self.next() {
-                Reply::Done { req: other } if other == req => return entries,
-                entry @ Reply::Entry { .. } => entries.push(entry),
-                other => panic!("{other:?}"),
+            match self.next_with_fds() {
+                (Reply::Done { req: other }, _) if other == req => break,
+                (entry @ Reply::Entry { .. }, _) => entries.push(entry),
+                other => others.push(other),
             }
         }
+        for other in others.into_iter().rev() {
+            self.replies.push_front(other);
+        }
+        entries
     }
 
     /// A counter of `info`.
