@@ -38,7 +38,7 @@ pub struct Output {
     pub log: Option<Log>,
     /// Hand the engine the pipes' (or terminal's) own descriptors in
     /// `started`; the keeper keeps a copy and reads only once no engine is
-    /// connected.
+    /// connected. The reading ends are non-blocking.
     pub direct: bool,
 }
 
@@ -167,7 +167,9 @@ pub enum Request {
         /// The exec.
         exec: Option<String>,
     },
-    /// List everything; answered by `entry` messages and `done`.
+    /// List everything; answered by `entry` messages and `done`, other news
+    /// between them. Whoever lists is from then on told of what no connection
+    /// owned (`started` and `ended` with `req` 0).
     List {
         /// The call's number.
         req: u64,

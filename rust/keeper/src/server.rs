@@ -24,6 +24,10 @@ const PACKETS: usize = 32;
 const MAX_REPLIES: usize = 512;
 const MAX_REPLY_BYTES: usize = 1024 * 1024;
 
+/// And with so many units to be told of: it might launch and acknowledge
+/// without ever listening.
+const MAX_TO_TELL: usize = 4096;
+
 /// One engine.
 #[derive(Debug)]
 pub struct Connection {
@@ -94,6 +98,7 @@ impl Keeper {
         connection.ending
             || connection.replies.len() >= MAX_REPLIES
             || connection.reply_bytes >= MAX_REPLY_BYTES
+            || (connection.stuck.is_some() && connection.to_tell.len() >= MAX_TO_TELL)
             || self.pool.is_congested()
     }
 

@@ -683,15 +683,17 @@ fn a_launcher_that_is_killed_fails_its_launch_alone() {
         *fds = Fds(0, 1);
     }
     engine.send(&[launch], &[std::os::fd::AsFd::as_fd(&folder)]);
-    // Whoever shares the frozen child's memory is its launcher.
     bench.until("the child", || !fs::read_to_string(frozen.join("tasks")).unwrap().is_empty());
+    // The one that does not wait for work: its clone3 (435 everywhere) waits.
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", bench.pid)).unwrap();
-    for pid in children.split_whitespace() {
-        if fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "ardock-launch") {
-            let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-        }
-    }
+    let busy = |pid: &&str| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "ardock-launch")
+            && fs::read_to_string(format!("/proc/{pid}/syscall")).is_ok_and(|call| call.starts_with("435 "))
+    };
+    let busy: Vec<_> = children.split_whitespace().filter(busy).collect();
+    assert_eq!(busy.len(), 1, "{children}");
+    let pid = rustix::process::Pid::from_raw(busy[0].parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     match engine.next() {
         Reply::Failed { req: 9, error, .. } => assert!(error.to_string().contains("launcher died"), "{error}"),
         other => panic!("{other:?}"),
