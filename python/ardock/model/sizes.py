@@ -11,7 +11,7 @@ import signal as _signal
 from ardock.model.errors import InvalidArgument
 
 # docker/go-units RAMInBytes: a decimal number, an optional unit, powers of 1024 throughout.
-_SIZE = re.compile(r"^(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[kmgtp]?)(?:i?b)?$", re.IGNORECASE)
+_SIZE = re.compile(r"^(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[kmgtp]?)(?:i?b)?$", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _LARGEST = (1 << 63) - 1
 
@@ -77,7 +77,7 @@ def parse_cpus(value: float | str, available: int, field: str = "cpus") -> int:
     return round(cpus * 100_000)
 
 
-_CPUSET = re.compile(r"^\d+(-\d+)?(,\d+(-\d+)?)*$")
+_CPUSET = re.compile(r"^\d+(-\d+)?(,\d+(-\d+)?)*$", re.ASCII)
 
 
 def parse_cpuset(value: str, available: frozenset[int], field: str) -> str:
@@ -109,9 +109,9 @@ def parse_signal(value: int | str, field: str = "signal") -> int:
     """
     text = str(value).strip().upper().removeprefix("SIG")
     number = 0
-    if text.isdecimal():
+    if text.isascii() and text.isdecimal():
         number = int(text)
-    elif match := re.match(r"^RT(MIN\+|MAX-)(\d+)$", text):
+    elif match := re.match(r"^RT(MIN\+|MAX-)(\d+)$", text, re.ASCII):
         offset = int(match[2])
         number = _signal.SIGRTMIN + offset if match[1] == "MIN+" else _signal.SIGRTMAX - offset
     else:

@@ -32,7 +32,7 @@ impl KeeperClient {
     #[staticmethod]
     fn connect(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
         // The keeper accepts when it gets round to it, so this may block.
-        Ok(Self(Some(py.detach(|| Client::connect(&folder))?)))
+        Ok(Self(Some(py.detach(|| Client::connect(&folder)).map_err(error::io)?)))
     }
 
     fn fileno(&self) -> i32 {
@@ -44,7 +44,7 @@ impl KeeperClient {
         match self.client()?.send(array, &fds) {
             Ok(()) => Ok(true),
             Err(failed) if failed.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(failed) => Err(failed.into()),
+            Err(failed) => Err(error::io(failed)),
         }
     }
 
@@ -59,7 +59,7 @@ impl KeeperClient {
             Err(ended) if matches!(ended.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
                 Ok((Vec::new(), true))
             }
-            Err(failed) => Err(failed.into()),
+            Err(failed) => Err(error::io(failed)),
         }
     }
 

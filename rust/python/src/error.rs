@@ -29,7 +29,16 @@ pub fn step_name(step: Step) -> String {
 
 /// A failed system call.
 pub fn os(errno: Errno) -> PyErr {
-    let errno = errno.raw_os_error();
+    from_number(errno.raw_os_error())
+}
+
+/// A failed operation of the standard library's, with its errno, which PyO3's
+/// own conversion leaves out.
+pub fn io(error: std::io::Error) -> PyErr {
+    error.raw_os_error().map_or_else(|| error.into(), from_number)
+}
+
+fn from_number(errno: i32) -> PyErr {
     let text = std::io::Error::from_raw_os_error(errno).to_string();
     let text = text.split(" (os error").next().unwrap_or_default().to_owned();
     // Python makes the subclass that fits: FileNotFoundError, PermissionError, ...

@@ -13,7 +13,7 @@ use pyo3::types::PyBytes;
 use serde::Serialize;
 use serde_bytes::Bytes;
 
-use crate::error::HostError;
+use crate::error::{self, HostError};
 
 /// How long a keeper may take until it listens: some 10 ms, on a machine that
 /// is not overloaded beyond use.
@@ -46,7 +46,7 @@ impl<'a> From<&'a Container> for Found<'a> {
 /// See `_core.pyi`.
 #[pyfunction]
 pub fn read_journal<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyBytes>> {
-    let containers = py.detach(|| journal::read_journal(&path))?;
+    let containers = py.detach(|| journal::read_journal(&path)).map_err(error::io)?;
     let found: Vec<Found<'_>> = containers.iter().map(Found::from).collect();
     let bytes = rmp_serde::to_vec_named(&found).map_err(|error| PyValueError::new_err(error.to_string()))?;
     Ok(PyBytes::new(py, &bytes))
@@ -73,17 +73,17 @@ pub fn spawn_keeper(
         patience: PATIENCE,
         restricted: keep_inherited_seccomp,
     };
-    py.detach(|| spawn::spawn(&spawn)).map_err(|error| {
-        let errno = match &error {
+    py.detach(|| spawn::spawn(&spawn)).map_err(|failed| {
+        let errno = match &failed {
             SpawnError::System { source, .. } => source.raw_os_error().unwrap_or_default(),
             _ => 0,
         };
-        HostError::new_err(("keeper", executable, errno, error.to_string(), 125))
+        HostError::new_err(("keeper", executable, errno, failed.to_string(), 125))
     })
 }
 
 /// See `_core.pyi`.
 #[pyfunction]
 pub fn keeper_is_alive(folder: PathBuf) -> PyResult<bool> {
-    Ok(boot::is_alive(&folder)?)
+    boot::is_alive(&folder).map_err(error::io)
 }

@@ -44,11 +44,9 @@ def hosts(spec: ContainerSpec, facts: Facts) -> str:
     if lines and not lines.endswith("\n"):
         lines += "\n"
     for entry in spec.add_hosts:
-        name, separator, address = entry.partition(":")
-        if not separator:
-            name, separator, address = entry.partition("=")
+        name, separator, address = entry.partition("=" if "=" in entry else ":")
         address = address.strip("[]")
-        if not name or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        if not separator or not re.fullmatch(r"[A-Za-z0-9._-]+", name):
             raise InvalidArgument(f"add_hosts: bad format {entry!r}: it is name:address", field="add_hosts")
         lines += f"{_address(address, 'add_hosts')}\t{name}\n"
     return lines

@@ -80,7 +80,7 @@ class Launcher:
                 fds.insert(0, input_descriptor(input_data, user.uid, user.gid))
             for root in resolution.roots:
                 if root.key not in connection.roots:
-                    connection.add_root(root.key, root.fd)
+                    connection.add_root(root.key, root.mount())
             seccomp = resolution.resolved.seccomp
             if seccomp is not None and seccomp not in connection.seccomp:
                 connection.add_seccomp(seccomp, self._resolver.code(seccomp))

@@ -34,6 +34,10 @@ def resources(spec: ContainerSpec, facts: Facts, resolved: Resolved) -> Resource
     if spec.cpu_shares is not None and spec.cpu_shares < 0:
         raise InvalidArgument(f"cpu_shares: shares cannot be negative: {spec.cpu_shares}", field="cpu_shares")
     pids = spec.pids_limit
+    if pids is None and (spec.pid == "host" or spec.privileged):
+        # A control group of its own in any case: what PID 1 leaves behind does not end with a pid namespace, or is in no
+        # device group, and must be found.
+        pids = -1
     if pids is not None and pids < -1:
         raise InvalidArgument(
             f"pids_limit: {pids} is neither a number of tasks nor -1 for unlimited", field="pids_limit"
@@ -85,7 +89,8 @@ def _memory(spec: ContainerSpec, facts: Facts) -> tuple[int | None, int | None]:
 
 
 def _cpu(spec: ContainerSpec, facts: Facts) -> tuple[int | None, int | None]:
-    if spec.cpus is not None and float(spec.cpus or 0) != 0:
+    # 0 is Docker's way to say that there is no limit.
+    if spec.cpus is not None and spec.cpus not in (0, "", "0"):
         for field in ("cpu_quota", "cpu_period"):
             if getattr(spec, field):
                 raise InvalidArgument(f"conflicting options: cpus and {field} cannot both be set", field=field)

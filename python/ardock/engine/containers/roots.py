@@ -35,17 +35,39 @@ class Root:
         identity: Device, inode, mount id.
         masks: Where the engine's own folders would show in a container on it.
         in_use: Launches under way on it; not let go of while there are any.
+        path: Where it was found.
     """
 
-    __slots__ = ("fd", "identity", "in_use", "key", "masks")
+    __slots__ = ("_given", "fd", "identity", "in_use", "key", "masks", "path")
 
-    def __init__(self, key: int, fd: int, identity: Identity, masks: tuple[str, ...]) -> None:
+    def __init__(self, key: int, fd: int, identity: Identity, path: str, masks: tuple[str, ...]) -> None:
         """Own `fd`."""
+        self._given = False
         self.key = key
         self.fd = fd
+        self.path = path
         self.identity = identity
         self.masks = masks
         self.in_use = 0
+
+    def mount(self) -> int:
+        """The mount for one more keeper; a descriptor, owned by the caller.
+
+        Once a keeper has attached it, a mount is no longer detached and of no use to another: each gets a clone of its
+        own, and a clone can be made of what is attached in our own namespace alone, so by the path again.
+
+        Raises:
+            NotFound: Another directory is at the path by now.
+        """
+        if not self._given:
+            self._given = True
+            return os.dup(self.fd)
+        fd = open_root(self.path, "rootfs")
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) != self.identity[:2]:
+            os.close(fd)
+            raise NotFound(f"rootfs: {self.path}: another directory is there by now", field="rootfs")
+        return fd
 
     def stamp(self) -> tuple[Stamp, ...]:
         """What changes when its passwd or group file does."""
@@ -85,14 +107,12 @@ class Roots:
             InvalidArgument: The path is relative.
             NotFound: It is not there, or no directory.
         """
-        if not path.startswith("/"):
+        if not path.startswith("/") or "\0" in path:
             raise InvalidArgument(f"{field}: {path!r} is not an absolute path", field=field)
         try:
             identity = _core.root_identity(path)
         except OSError as error:
             raise NotFound(f"{field}: {path}: {error.strerror}", field=field) from None
-        except ValueError:
-            raise InvalidArgument(f"{field}: {path!r} has a NUL character in it", field=field) from None
         root = self._by_identity.get(identity)
         if root is None:
             return self._open(path, identity, field)
@@ -102,12 +122,7 @@ class Roots:
     def _open(self, path: str, identity: Identity, field: str) -> Root:
         if not Path(path).is_dir():
             raise NotFound(f"{field}: {path}: Not a directory", field=field)
-        try:
-            fd = _core.open_root(path)
-        except _core.HostError as error:
-            step, subject, number, hint, _ = error.args
-            raise mapping.from_host(step, subject or path, number, hint, field) from None
-        root = Root(self._next_key, fd, identity, self._masks(path))
+        root = Root(self._next_key, open_root(path, field), identity, path, self._masks(path))
         self._next_key += 1
         self._by_identity[identity] = root
         self._shrink()
@@ -156,6 +171,20 @@ class Roots:
         for root in self._by_identity.values():
             os.close(root.fd)
         self._by_identity.clear()
+
+
+def open_root(path: str, field: str) -> int:
+    """A directory as a detached mount; a descriptor, owned by the caller.
+
+    Raises:
+        NotFound: It is not there.
+        LaunchFailed: The kernel refuses.
+    """
+    try:
+        return _core.open_root(path)
+    except _core.HostError as error:
+        step, subject, number, hint, _ = error.args
+        raise mapping.from_host(step, subject or path, number, hint, field) from None
 
 
 def check_root_privilege() -> None:

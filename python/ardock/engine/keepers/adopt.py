@@ -28,6 +28,9 @@ Outcome = Literal["exited", "killed", "lost"]
 
 # Seconds for a keeper's welcome; it is a process that does nothing slow.
 _PATIENCE: Final = 10
+# 5 s in all for one that does not listen to be gone.
+_ATTEMPTS: Final = 100
+_PAUSE: Final = 0.05
 # connect(2) to a socket that nobody listens on: its keeper is dead (or never listened). Anything else is no proof.
 _DEAD: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT})
 
@@ -69,14 +72,27 @@ async def adopt_all(folders: Folders, nursery: trio.Nursery) -> tuple[list[Adopt
     adopted: list[Adopted] = []
     numbers = sorted(int(folder.name) for folder in folders.keepers.iterdir() if folder.name.isdecimal())
     for number in numbers:
+        adopted.extend(await adopt_one(folders, number, nursery))
+    await trio.to_thread.run_sync(_tidy_rest, folders)
+    return adopted, numbers
+
+
+async def adopt_one(folders: Folders, number: int, nursery: trio.Nursery) -> list[Adopted]:
+    """End and report what keeper `number` holds, whether it lives or not.
+
+    Raises:
+        As `adopt_all`.
+    """
+    folder = str(folders.keepers / str(number))
+    for _ in range(_ATTEMPTS):
         connection = await _connect(folders, number, nursery)
         if connection is not None:
-            adopted.extend(await _end_living(connection))
-        elif not _core.keeper_is_alive(str(folders.keepers / str(number))):
-            adopted.extend(await trio.to_thread.run_sync(_tidy_dead, folders, number))
-        # Else it holds nothing any more and is about to end: it tidies up behind itself.
-    await trio.to_thread.run_sync(_tidy_rest, folders, numbers)
-    return adopted, numbers
+            return await _end_living(connection)
+        # The lock is the proof of death. Its launchers hold it, too, until they have seen that their keeper is dead.
+        if not _core.keeper_is_alive(folder):
+            return await trio.to_thread.run_sync(_tidy_dead, folders, number)
+        await trio.sleep(_PAUSE)
+    return []  # It listens no more, holds nothing, and takes its time to end: it tidies up behind itself.
 
 
 async def _connect(folders: Folders, number: int, nursery: trio.Nursery) -> Connection | None:
@@ -194,6 +210,7 @@ def _tidy_dead(folders: Folders, number: int) -> list[Adopted]:
             # All that are there, not those that the journal names: its tail may be torn.
             for name in sorted(mine):
                 opened.end_all(f"ardock-{folders.engine_id}/{name}")
+        groups.remove_empty(folders.engine_id, mine, and_engine=False)
     for program in programs:
         if program.exit is not None:
             started_at = program.started_at or 0
@@ -237,13 +254,13 @@ def lost(program: JournalProgram) -> Adopted:
     )
 
 
-def _tidy_rest(folders: Folders, numbers: list[int]) -> None:
-    """Remove scratch directories and control groups of keepers that have no folder any more. Blocking; for a thread.
+def _tidy_rest(folders: Folders) -> None:
+    """Remove scratch directories and control groups of keepers that have no folder (any more). Blocking; for a thread.
 
-    The run folder is empty after a reboot, the root folder is not. Nothing runs in them: the lock is ours, and a keeper
-    that lives has a folder.
+    The run folder is empty after a reboot, the root folder is not; and a dead keeper stood in hierarchies that limit
+    nothing, too. Nothing runs in them: the lock is ours, and a keeper that lives has a folder.
     """
-    living = {f"{kind}{number}" for number in numbers for kind in ("k", "keeper-")}
+    living = {f"{kind}{folder.name}" for folder in folders.keepers.iterdir() for kind in ("k", "keeper-")}
     for folder in (folders.root / "scratch").iterdir():
         if folder.name not in living:
             shutil.rmtree(folder, ignore_errors=True)
@@ -252,3 +269,4 @@ def _tidy_rest(folders: Folders, numbers: list[int]) -> None:
         with groups.opened() as opened:
             for name in sorted(stale):
                 opened.end_all(f"ardock-{folders.engine_id}/{name}")
+    groups.remove_empty(folders.engine_id, stale, and_engine=True)

@@ -96,20 +96,23 @@ class Connection:
             KeeperLost: It ended before that.
             ProtocolViolation: The keeper speaks another version.
         """
+        failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_all)
             nursery.start_soon(self._receive_all)
+            self._nursery = nursery
             try:
                 welcome = await self._hello()
-            except BaseException:
-                self.fail(KeeperLost("the keeper's connection was closed"))
-                nursery.cancel_scope.cancel()
-                raise
-            self.pid = welcome.pid
-            self._window = max(1, welcome.window)
-            self._capacity = welcome.capacity
-            task_status.started(self)
-            self._nursery = nursery
+            except BaseException as error:  # noqa: BLE001 - raised again below, where the nursery does not wrap it in a group
+                failure = error
+                self.close()
+            else:
+                self.pid = welcome.pid
+                self._window = max(1, welcome.window)
+                self._capacity = welcome.capacity
+                task_status.started(self)
+        if failure is not None:
+            raise failure
 
     async def _hello(self) -> m.Welcome:
         # The answer carries no request number: `Welcome` is filed under 0.
@@ -125,7 +128,6 @@ class Connection:
     def close(self) -> None:
         """Close the socket: the keeper goes on with what it holds, and ends where that is nothing."""
         self.fail(KeeperLost(f"the connection to keeper {self.number} was closed"))
-        self._nursery.cancel_scope.cancel()
 
     async def flush(self) -> None:
         """Wait until everything queued is sent (or the connection is gone)."""
@@ -138,7 +140,10 @@ class Connection:
         if self.lost:
             return
         self.lost = error
+        trio.lowlevel.notify_closing(self._client.fileno())
         self._client.close()
+        # Both tasks end; with them, `run` does.
+        self._nursery.cancel_scope.cancel()
         for packet in self._outbox.take_all():
             _close_all(packet.owned)
         for program in list(self.programs.values()):
@@ -230,10 +235,9 @@ class Connection:
         self._kick()
 
     def add_root(self, key: int, fd: int) -> None:
-        """Hand over a root mount, before the first launch that needs it. `fd` stays the caller's."""
-        if key not in self.roots:
-            self.roots.add(key)
-            self._outbox.add_with_fds(_encode(m.RootMount(key=key, fds=m.NO_FDS))[:-2], (os.dup(fd),))
+        """Hand over a root mount, before the first launch that needs it. `fd` is owned from now on."""
+        self.roots.add(key)
+        self._outbox.add_with_fds(_encode(m.RootMount(key=key, fds=m.NO_FDS))[:-2], (fd,))
 
     def remove_root(self, key: int) -> None:
         """Have a root mount let go of."""
@@ -307,6 +311,8 @@ class Connection:
             raise self.lost
         call = _Call(current_task())
         self._calls[req] = call
+        # In the order in which things were asked for.
+        self._queue_acks()
         self._outbox.add(_encode(request))
         self._kick()
         return call
@@ -353,16 +359,21 @@ class Connection:
                 self._blocked = True
                 try:
                     await trio.lowlevel.wait_writable(self._client.fileno())
+                except trio.ClosedResourceError:
+                    return
                 finally:
                     self._blocked = False
+
+    def _queue_acks(self) -> None:
+        if self._acks:
+            self._outbox.add(_encode(m.Ack(ids=tuple(self._acks))))
+            self._acks.clear()
 
     def _send_ready(self) -> bool:
         """Send all that waits; False where the socket is full."""
         if self._blocked or self.lost:
             return False
-        if self._acks:
-            self._outbox.add(_encode(m.Ack(ids=tuple(self._acks))))
-            self._acks.clear()
+        self._queue_acks()
         while (packet := self._outbox.next_packet()) is not None:
             try:
                 if not self._client.send(packet.data, packet.fds):
@@ -378,7 +389,10 @@ class Connection:
 
     async def _receive_all(self) -> None:
         while not self.lost:
-            await trio.lowlevel.wait_readable(self._client.fileno())
+            try:
+                await trio.lowlevel.wait_readable(self._client.fileno())
+            except trio.ClosedResourceError:
+                return
             try:
                 packets, ended = self._client.receive(_MOST_PACKETS)
                 for data, fds in packets:

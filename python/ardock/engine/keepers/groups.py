@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import time
 from collections.abc import Iterator
@@ -21,11 +22,33 @@ _PAUSE: Final = 0.01
 def left_behind(engine_id: str) -> set[str]:
     """Names of the keepers' folders (``k1``, ``keeper-1``, ...) beneath ``ardock-<engine id>``, in any hierarchy."""
     found: set[str] = set()
+    for folder in _folders(engine_id):
+        found.update(entry.name for entry in folder.iterdir() if entry.is_dir())
+    return found
+
+
+def remove_empty(engine_id: str, names: set[str], *, and_engine: bool) -> None:
+    """Remove keepers' folders from hierarchies that limit nothing, too: a keeper enters every one.
+
+    Args:
+        engine_id: The engine.
+        names: The folders.
+        and_engine: The engine's own folder, too. Not while a keeper may be starting, which has just made it.
+    """
+    for folder in _folders(engine_id):
+        for path in (*(folder / name for name in names), *((folder,) if and_engine else ())):
+            with contextlib.suppress(OSError):  # Another keeper is in it, or it is not there.
+                path.rmdir()
+
+
+def _folders(engine_id: str) -> list[Path]:
+    """``ardock-<engine id>`` in each hierarchy that has it."""
+    found: list[Path] = []
     for line in Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
         _, mountpoint, kind, *_ = line.split(" ")
         folder = Path(mountpoint) / f"ardock-{engine_id}"
         if kind in ("cgroup", "cgroup2") and folder.is_dir():
-            found.update(entry.name for entry in folder.iterdir() if entry.is_dir())
+            found.append(folder)
     return found
 
 

@@ -10,8 +10,9 @@ import trio
 
 from ardock import _core
 from ardock.engine.folders import Folders
+from ardock.engine.keepers.adopt import adopt_one
 from ardock.engine.keepers.connection import Connection
-from ardock.model.errors import CapacityExceeded, EngineClosed, KeeperUnavailable
+from ardock.model.errors import ArdockError, CapacityExceeded, EngineClosed, KeeperUnavailable
 
 # Each has as many containers as its descriptors allow (thousands), so this is a bound on runaway, not on use.
 _MOST_KEEPERS: Final = 64
@@ -76,7 +77,7 @@ class KeeperPool:
         self._folders.scratch(number).mkdir(mode=0o700, exist_ok=True)
         with trio.CancelScope(shield=True):
             connection = await trio.to_thread.run_sync(self._spawn, number)
-            await self._nursery.start(connection.run)
+            await self._nursery.start(self._serve, connection)
         if connection.room <= _SPARE:
             connection.close()
             raise CapacityExceeded(
@@ -84,6 +85,19 @@ class KeeperPool:
             )
         self.connections.append(connection)
         return connection
+
+    async def _serve(
+        self, connection: Connection, *, task_status: trio.TaskStatus[Connection] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve a connection to its end, and where the keeper is to blame for that, tidy up behind it.
+
+        None of its containers may go on unowned: those that survived their keeper (or whose keeper has merely ended the
+        connection) are killed here. Their callers have been told that they are lost.
+        """
+        await connection.run(task_status=task_status)
+        if not self.closed:
+            with contextlib.suppress(ArdockError):  # What cannot be done now is left for the next engine.
+                await adopt_one(self._folders, connection.number, self._nursery)
 
     def _spawn(self, number: int) -> Connection:
         folder = self._folders.keepers / str(number)

@@ -1,0 +1,60 @@
+"""An engine with folders of its own for each test, and a look at what is left of it all in the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+import ardock
+from tests.engine import leftovers
+from tests.engine.folders import Folders
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here that asks for an engine makes containers."""
+    for item in items:
+        if "folders" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.root)
+
+
+@pytest.fixture(scope="session")
+def engine_ids() -> Iterator[set[str]]:
+    """Ids of the engines that were opened; in the end nothing of them may be left in the kernel."""
+    ids: set[str] = set()
+    yield ids
+    # A keeper without engine and container ends by itself after some seconds.
+    deadline = time.monotonic() + 30
+    left = leftovers.in_kernel(ids)
+    while left and time.monotonic() < deadline:
+        time.sleep(0.2)
+        left = leftovers.in_kernel(ids)
+    assert left == [], "\n".join(left)
+
+
+@pytest.fixture
+def folders(tmp_path: Path, engine_ids: set[str]) -> Iterator[Folders]:
+    """Arguments of `open_engine`: folders of this test's own."""
+    yield Folders(root=tmp_path / "root", run_dir=tmp_path / "run")
+    identity = tmp_path / "root" / "engine-id"
+    if identity.exists():
+        engine_ids.add(identity.read_text().strip())
+
+
+@pytest.fixture
+async def engine(folders: Folders) -> AsyncIterator[ardock.Engine]:
+    """An engine; when the test is over, no container of it is left, nor a mount, nor a descriptor."""
+    mounts = leftovers.mounts()
+    async with ardock.open_engine(**folders) as opened:
+        yield opened
+        identity = opened.id
+    await leftovers.no_containers(identity, folders["root"])
+    assert leftovers.mounts() == mounts
+
+
+@pytest.fixture
+def rootfs(busybox_root: Path) -> str:
+    """The busybox root as `rootfs`."""
+    return str(busybox_root)
