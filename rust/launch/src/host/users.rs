@@ -1,7 +1,7 @@
 //! `--user` and `--group-add` by the container's own passwd and group files.
 
 use std::io::Read as _;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
@@ -36,13 +36,23 @@ pub fn resolve_user(layers: &[BorrowedFd<'_>], user: &str, extra: &[String]) -> 
 
 fn read_first(layers: &[BorrowedFd<'_>], path: &str) -> Result<String, LaunchError> {
     for layer in layers {
+        // Looked at before it is opened: an image may have a device node there,
+        // and opening one can do anything.
         let opened: Result<OwnedFd, _> = rustix::fs::openat2(
             layer,
             path,
-            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            OFlags::PATH | OFlags::CLOEXEC,
             Mode::empty(),
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        );
+        )
+        .and_then(|place| {
+            let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
+            if kind != rustix::fs::FileType::RegularFile {
+                return Err(rustix::io::Errno::NOENT);
+            }
+            let anew = format!("/proc/self/fd/{}", place.as_raw_fd());
+            rustix::fs::open(anew, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        });
         match opened {
             Ok(fd) => {
                 let mut bytes = Vec::new();
