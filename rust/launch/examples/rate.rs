@@ -7,7 +7,7 @@ use std::io::Write;
 #[allow(missing_docs)]
 mod common;
 
-use ardock_launch::*;
+use ardock_launch::{launch, seccomp, Parent, Slots, Stream};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -16,28 +16,23 @@ fn main() {
         std::process::exit(2);
     };
     let (count, processes): (usize, usize) = (count.parse().unwrap(), processes.parse().unwrap());
-    let folder = common::Folder::new("rate");
-    let root = common::root_fd(rootfs.as_ref());
     let program = seccomp::compile(seccomp::Profile::docker_default(), common::DOCKER_CAPS, (6, 1)).unwrap();
-    let mut bench = common::Bench::with(folder, rootfs.into());
+    let mut bench = common::Bench::on(common::Folder::new(), rootfs.into(), vec![]);
     bench.programs.insert(program.hash(), program.as_bytes()).unwrap();
-    bench.home.add_root(0, std::os::fd::AsFd::as_fd(&root)).unwrap();
     let start = std::time::Instant::now();
-    let parent = format!("ardock-test{:x}", std::process::id());
     let mut children = Vec::new();
     for number in 0..processes {
         #[allow(unsafe_code)]
-        // SAFETY: this program has one thread.
+        // SAFETY: the one other thread waits for the folder's end.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             let slots = Slots::map(1).unwrap();
             let mut sums = [0u64; 10];
             for turn in 0..count / processes {
-                let mut spec = common::spec(&format!("r{number}x{turn}"), &["/bin/true"]);
+                let mut spec = bench.spec(&["/bin/true"]);
                 if let Some(group) = &mut spec.cgroup {
-                    group.parent.clone_from(&parent);
+                    group.name = format!("r{number}x{turn}");
                 }
-                spec.root.layers = vec![Source::Path("/roots/0".into())];
                 spec.stdio.stdout = Stream::NULL;
                 spec.stdio.stderr = Stream::NULL;
                 spec.process.seccomp = Some(program.hash().to_owned());
@@ -46,7 +41,7 @@ fn main() {
                 let code = common::wait(l.pid);
                 assert_eq!(code, 0);
                 drop(l.mount_ns);
-                clean(&bench.home, &spec).unwrap();
+                common::clean_soon(&bench.home, &spec);
                 let t = l.timings;
                 for (sum, part) in sums.iter_mut().zip([t.prepare, t.cgroup, t.stdio, t.clone, t.join, t.root, t.mounts, t.process, t.exec, t.total]) {
                     *sum += u64::from(part);
@@ -69,6 +64,5 @@ fn main() {
         common::wait(child);
     }
     let wall = start.elapsed().as_secs_f64();
-    println!("{:.0} launches/s", count as f64 / wall);
-    let _left = bench.home.cgroups().remove_parent(&parent);
+    println!("{:.0} launches/s", f64::from(u32::try_from(count).unwrap()) / wall);
 }

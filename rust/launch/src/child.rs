@@ -57,10 +57,10 @@ pub(crate) extern "C" fn entry(argument: *mut c_void) -> ! {
     let progress = Watched { slot: start.slot, failpoint: start.plan.failpoint };
     let errno = match assemble(start.plan, &progress) {
         Err(errno) => errno,
-        Ok(()) if start.plan.fork_last => {
-            crate::join::fork_program(&start.plan.process, &progress)
-        }
-        Ok(()) => process::execute(&start.plan.process, Some(start.plan.keeper), &progress),
+        Ok(()) => match start.plan.isolated.as_ref() {
+            Some(isolated) => crate::join::fork_program(isolated, &progress),
+            None => process::execute(&start.plan.process.last(false), Some(start.plan.keeper), &progress),
+        },
     };
     start.slot.errno.store(errno, core::sync::atomic::Ordering::Relaxed);
     sys::exit(127);
@@ -74,6 +74,7 @@ fn assemble(plan: &Plan<'_>, progress: &Watched<'_>) -> Result<(), i32> {
     for signal in plan.ignored {
         sys::default_signal(*signal)?;
     }
+    process::new_keyring()?;
 
     for (index, (fd, kind)) in plan.joins.iter().enumerate() {
         progress.at(Step::JoinNamespace, index)?;
@@ -171,7 +172,7 @@ fn assemble(plan: &Plan<'_>, progress: &Watched<'_>) -> Result<(), i32> {
         progress.at(Step::Cwd, 1)?;
         make_cwd(root, cwd, plan.process.owner())?;
     }
-    process::become_program(&plan.process, root, progress)?;
+    process::become_program(&plan.process, root, plan.isolated.is_none(), progress)?;
     progress.slot.mark(4);
     Ok(())
 }
@@ -297,7 +298,7 @@ fn mount_root(plan: &Plan<'_>, progress: &Watched<'_>) -> Result<i32, i32> {
             sys::mount(c"overlay", MERGED, c"overlay", NONE, Some(data))?;
         }
     }
-    let root = sys::openat(libc::AT_FDCWD, MERGED, libc::O_PATH | libc::O_DIRECTORY, 0)? as i32;
+    let root = sys::above_streams(sys::openat(libc::AT_FDCWD, MERGED, libc::O_PATH | libc::O_DIRECTORY, 0)?)?;
     if plan.root_nodev {
         let attr = MountAttr { set: sys::ATTR_NODEV, ..MountAttr::default() };
         sys::mount_setattr(root, c"", sys::AT_EMPTY, &attr)?;
@@ -360,6 +361,12 @@ fn make_dev(plan: &Plan<'_>, root: i32, progress: &Watched<'_>) -> Result<(), i3
     sys::mkdirat(HERE, c"/stage/d", 0o755)?;
     for (index, node) in plan.nodes.iter().enumerate() {
         progress.at(Step::Dev, index)?;
+        for folder in &node.folders {
+            match sys::mkdirat(HERE, folder, 0o755) {
+                Ok(_) | Err(libc::EEXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
         sys::mknodat(HERE, &node.path, node.mode, node.device)?;
         if node.owner != (0, 0) {
             sys::lchownat(HERE, &node.path, node.owner.0, node.owner.1)?;

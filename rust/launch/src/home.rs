@@ -10,9 +10,9 @@
 //! | `/c/<hierarchy>` | the cgroup hierarchies |
 //! | `/store` | the engine's root folder |
 //! | `/roots/<key>` | root file systems the engine has handed over |
-//! | `/empty/dir`, `/empty/file` | what masks are made of, on a read-only superblock |
+//! | `/empty/dir`, `/empty/file` | what masks are made of, on a superblock that nobody can make writable |
 //! | `/stage` | an empty folder: each container mounts its tmpfs here, in its own copy |
-//! | `/null` | the null device |
+//! | `/dev/null` | the null device, under the name by which a container sees its streams |
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -25,10 +25,24 @@ use rustix::io::Errno;
 
 use crate::cgroup::{self, Hierarchies};
 use crate::error::{LaunchError, Step};
+use crate::launch::Parent;
 use crate::sys;
 
 /// `PROC_SUPER_MAGIC`.
 const PROC_MAGIC: i64 = 0x9fa0;
+/// All but SIGKILL and SIGSTOP, which are never ignored.
+const ALL_SIGNALS: [i32; 62] = {
+    let mut all = [0; 62];
+    let (mut signal, mut at) = (1, 0);
+    while signal <= 64 {
+        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+            all[at] = signal;
+            at += 1;
+        }
+        signal += 1;
+    }
+    all
+};
 /// A step's number, or this: no step is made to fail.
 const NO_FAILPOINT: u32 = u32::MAX;
 
@@ -43,10 +57,11 @@ pub struct HomeConfig {
 #[derive(Debug)]
 pub struct Home {
     cgroups: Hierarchies,
-    /// Signals that are ignored in this process: ignored stays ignored
-    /// through execve, so the child sets them back.
+    /// Signals that were ignored when the home was made: ignored stays
+    /// ignored through execve, so the child sets them back.
     ignored: Vec<i32>,
-    /// The process whose death ends the containers.
+    /// The process whose death ends the containers. Above 2, where the
+    /// program's streams go before it is looked at.
     keeper: OwnedFd,
     failpoint: AtomicU32,
 }
@@ -72,9 +87,10 @@ impl Home {
         .map_err(failed("the private mount namespace"))?;
         rustix::process::umask(Mode::empty());
 
-        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").map_err(|error| {
-            LaunchError::os(Step::Proc, "/proc/self/mountinfo", error.raw_os_error().unwrap_or(0))
-        })?;
+        // The thread's own, which need not be its process's.
+        let table = "/proc/thread-self/mountinfo";
+        let mountinfo = std::fs::read_to_string(table)
+            .map_err(|error| LaunchError::os(Step::Proc, table, error.raw_os_error().unwrap_or(0)))?;
         let found = cgroup::find(&mountinfo);
 
         // Everything of the host's is cloned while its paths still resolve.
@@ -100,41 +116,46 @@ impl Home {
         let root = tmpfs("mode=755")?;
         rustix::mount::move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(failed("the launcher's root"))?;
-        for folder in ["c", "roots", "store", "empty", "stage", "proc", "sys"] {
+        let folders = ["c", "roots", "store", "empty", "stage", "proc", "sys", "dev", "masks"];
+        for folder in folders.into_iter().chain(["masks/a", "masks/b"]) {
             rustix::fs::mkdirat(&root, folder, Mode::from_raw_mode(0o755)).map_err(failed(folder))?;
         }
         rustix::fs::mknodat(
             &root,
-            "null",
+            "dev/null",
             rustix::fs::FileType::CharacterDevice,
             Mode::from_raw_mode(0o666),
             rustix::fs::makedev(1, 3),
         )
-        .map_err(failed("null"))?;
+        .map_err(failed("dev/null"))?;
         for (name, tree) in parts {
             if name.starts_with("c/") {
                 rustix::fs::mkdirat(&root, name.as_str(), Mode::from_raw_mode(0o755)).map_err(failed(&name))?;
             }
             attach(&tree, &root, &name)?;
         }
-        let empty = tmpfs("mode=755,size=4k,nr_inodes=4")?;
-        rustix::fs::mkdirat(&empty, "dir", Mode::from_raw_mode(0o555)).map_err(failed("empty/dir"))?;
+        rustix::fs::mkdirat(&root, "masks/a/dir", Mode::from_raw_mode(0o555)).map_err(failed("empty/dir"))?;
         rustix::fs::openat(
-            &empty,
-            "file",
+            &root,
+            "masks/a/file",
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC,
             Mode::from_raw_mode(0o444),
         )
         .map_err(failed("empty/file"))?;
-        attach(&empty, &root, "empty")?;
 
         rustix::process::fchdir(&root).map_err(failed("the launcher's root"))?;
         rustix::process::pivot_root(".", ".").map_err(failed("the launcher's root"))?;
         rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).map_err(failed("the host's root"))?;
         rustix::process::chdir("/").map_err(failed("/"))?;
-        // The superblock itself: no mount of it, in whatever namespace, can
-        // be made writable.
-        rustix::mount::mount_remount("/empty", rustix::mount::MountFlags::RDONLY, "")
+        // An overlay without an upper directory: the kernel refuses to make it
+        // writable. A tmpfs, however it is mounted, a container with
+        // CAP_SYS_ADMIN could remount, and write what others would then see
+        // behind their masks.
+        let flags = rustix::mount::MountFlags::RDONLY
+            | rustix::mount::MountFlags::NOSUID
+            | rustix::mount::MountFlags::NODEV
+            | rustix::mount::MountFlags::NOEXEC;
+        rustix::mount::mount("empty", "/empty", "overlay", flags, c"lowerdir=/masks/a:/masks/b")
             .map_err(failed("/empty"))?;
 
         let own = rustix::process::getpid();
@@ -142,6 +163,7 @@ impl Home {
             cgroups: Hierarchies::open(&found)?,
             ignored: ignored_signals(),
             keeper: rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty())
+                .and_then(|pidfd| rustix::io::fcntl_dupfd_cloexec(&pidfd, 3))
                 .map_err(failed("the keeper's pidfd"))?,
             failpoint: AtomicU32::new(NO_FAILPOINT),
         })
@@ -190,8 +212,14 @@ impl Home {
         self.failpoint.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn ignored(&self) -> &[i32] {
-        &self.ignored
+    /// Signals whose disposition a child sets to the default. A launcher of a
+    /// keeper stays as it was when the home was made; any other process may
+    /// have come to ignore any.
+    pub(crate) fn ignored(&self, parent: Parent) -> &[i32] {
+        match parent {
+            Parent::Keeper => &self.ignored,
+            Parent::Caller => &ALL_SIGNALS,
+        }
     }
 
     pub(crate) fn keeper(&self) -> i32 {
@@ -201,7 +229,7 @@ impl Home {
     /// Opens the null device anew: an open file shared by containers would
     /// share its status flags among them.
     pub(crate) fn open_null() -> Result<OwnedFd, LaunchError> {
-        rustix::fs::open("/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| LaunchError::os(Step::Stdio, "/dev/null", errno.raw_os_error()))
     }
 }
@@ -232,13 +260,13 @@ fn tmpfs(options: &str) -> Result<OwnedFd, LaunchError> {
 /// Which signals are ignored now, from /proc/self/status (Python ignores
 /// SIGPIPE and SIGXFSZ, Rust SIGPIPE, nohup SIGHUP).
 fn ignored_signals() -> Vec<i32> {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return (1..32).collect() };
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return ALL_SIGNALS.to_vec() };
     let mask = status
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(u64::MAX);
-    (1..=64).filter(|signal| mask & (1 << (signal - 1)) != 0).collect()
+    ALL_SIGNALS.into_iter().filter(|signal| mask & (1 << (signal - 1)) != 0).collect()
 }
 
 /// A path as the kernel takes it.

@@ -13,6 +13,7 @@ use core::sync::atomic::Ordering;
 
 use crate::child::Watched;
 use crate::error::Step;
+use crate::isolate::Isolated;
 use crate::process::{self, ProcessPlan, Progress};
 use crate::slot::Slot;
 use crate::sys;
@@ -21,11 +22,15 @@ use crate::sys;
 /// not its own. A failed execve is (step, errno) on descriptor 3.
 struct Alone {
     step: core::cell::Cell<Step>,
+    failpoint: u32,
 }
 
 impl Progress for Alone {
     fn at(&self, step: Step, _index: usize) -> Result<(), i32> {
         self.step.set(step);
+        if self.failpoint == step as u32 {
+            return Err(libc::EIO);
+        }
         Ok(())
     }
 
@@ -36,14 +41,14 @@ impl Progress for Alone {
 
 /// The helper's last act: clones the program into the pid namespace and waits
 /// until it has called execve. Does not come back but with an errno.
-pub(crate) fn fork_program(plan: &ProcessPlan<'_>, progress: &Watched<'_>) -> i32 {
-    match fork_and_wait(plan, progress) {
+pub(crate) fn fork_program(isolated: &Isolated, progress: &Watched<'_>) -> i32 {
+    match fork_and_wait(isolated, progress) {
         Ok(()) => sys::exit(0),
         Err(errno) => errno,
     }
 }
 
-fn fork_and_wait(plan: &ProcessPlan<'_>, progress: &Watched<'_>) -> Result<(), i32> {
+fn fork_and_wait(isolated: &Isolated, progress: &Watched<'_>) -> Result<(), i32> {
     let slot = progress.slot;
     progress.at(Step::CloseFds, 0)?;
     let [reader, writer] = sys::pipe()?;
@@ -53,27 +58,27 @@ fn fork_and_wait(plan: &ProcessPlan<'_>, progress: &Watched<'_>) -> Result<(), i
     sys::dup3_cloexec(writer, 3)?;
     sys::dup3_cloexec(reader, 4)?;
     sys::close_range(5, 0)?;
-    let page = 4096;
-    let first = core::ptr::from_ref::<Slot>(slot) as usize / page * page;
-    let last = core::ptr::from_ref::<Slot>(slot) as usize + size_of::<Slot>();
-    #[allow(unsafe_code)]
-    // SAFETY: the program's process uses `Alone`, not the slot.
-    unsafe { sys::dont_fork(first, last.div_ceil(page) * page - first) }?;
 
     progress.at(Step::Clone, 1)?;
+    // On this stack, which the program's process gets a copy of.
+    let last = isolated.last();
+    let alone = Alone { step: core::cell::Cell::new(Step::Exec), failpoint: progress.failpoint };
+    #[allow(unsafe_code)]
+    // SAFETY: the program's process uses `last` and `alone`, which are on its
+    // stack, and what `last` refers to.
+    unsafe { isolated.hide_the_rest() }?;
     let flags = (libc::CLONE_PARENT | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID) as u64;
     #[allow(unsafe_code)]
     // SAFETY: no CLONE_VM.
     let child = unsafe { sys::fork(flags, &slot.child_pid) }?;
     if child == 0 {
-        let alone = Alone { step: core::cell::Cell::new(Step::Exec) };
         // The end of pipe 4 is the helper's; a program that held it could
         // read nothing from it, but it has no business with it.
         let errno = match sys::close(4) {
             Err(errno) => errno,
             // No check of the keeper here: where it has died, the namespace's
             // first process dies with it and takes this one along.
-            Ok(_) => process::execute(plan, None, &alone),
+            Ok(_) => process::execute(&last, None, &alone),
         };
         let mut told = [0u8; 8];
         told[..4].copy_from_slice(&(alone.step.get() as u32).to_ne_bytes());
@@ -84,7 +89,11 @@ fn fork_and_wait(plan: &ProcessPlan<'_>, progress: &Watched<'_>) -> Result<(), i
     sys::close(3)?;
     let mut told = [0u8; 8];
     match sys::read(4, &mut told)? {
-        0 => Ok(()),
+        0 => {
+            // Tells this end of the helper from one that came too early.
+            slot.enter(Step::Exec, 0);
+            Ok(())
+        }
         8 => {
             let (step, errno) = told.split_at(4);
             let number = |bytes: &[u8]| bytes.try_into().map_or(-1, i32::from_ne_bytes);
@@ -104,6 +113,7 @@ fn fork_and_wait(plan: &ProcessPlan<'_>, progress: &Watched<'_>) -> Result<(), i
 /// What an exec's helper is given.
 pub(crate) struct Joining<'a> {
     pub process: ProcessPlan<'a>,
+    pub isolated: Isolated,
     pub slot: &'a Slot,
     /// pidfd of the container's first process.
     pub target: i32,
@@ -124,7 +134,7 @@ pub(crate) extern "C" fn entry(argument: *mut c_void) -> ! {
     joining.slot.mark(0);
     let errno = match join(joining, &progress) {
         Err(errno) => errno,
-        Ok(()) => fork_program(&joining.process, &progress),
+        Ok(()) => fork_program(&joining.isolated, &progress),
     };
     joining.slot.errno.store(errno, Ordering::Relaxed);
     sys::exit(127);
@@ -135,6 +145,7 @@ fn join(joining: &Joining<'_>, progress: &Watched<'_>) -> Result<(), i32> {
     for signal in joining.ignored {
         sys::default_signal(*signal)?;
     }
+    process::new_keyring()?;
     for (index, tasks) in joining.tasks.iter().enumerate() {
         progress.at(Step::JoinCgroup, index)?;
         sys::write(*tasks, b"0")?;
@@ -152,12 +163,12 @@ fn join(joining: &Joining<'_>, progress: &Watched<'_>) -> Result<(), i32> {
         | libc::CLONE_NEWCGROUP;
     sys::setns(joining.target, all)?;
     progress.slot.mark(3);
-    let root = sys::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0)? as i32;
+    let root = sys::above_streams(sys::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?)?;
     if let Some(socket) = joining.terminal {
         progress.at(Step::Stdio, 0)?;
         open_terminal(socket, joining.size, joining.process.owner())?;
     }
-    process::become_program(&joining.process, root, progress)?;
+    process::become_program(&joining.process, root, false, progress)?;
     progress.slot.mark(4);
     Ok(())
 }
@@ -176,7 +187,7 @@ fn open_terminal(socket: i32, (rows, cols): (u16, u16), owner: (u32, u32)) -> Re
     }
     let mut unlock: libc::c_int = 0;
     sys::ioctl(master, libc::TIOCSPTLCK, &mut unlock)?;
-    let slave = sys::ioctl_number(master, libc::TIOCGPTPEER, (flags | libc::O_CLOEXEC) as usize)? as i32;
+    let slave = sys::above_streams(sys::ioctl_number(master, libc::TIOCGPTPEER, (flags | libc::O_CLOEXEC) as usize)?)?;
     if (rows, cols) != (0, 0) {
         let mut size = libc::winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
         sys::ioctl(master, libc::TIOCSWINSZ, &mut size)?;

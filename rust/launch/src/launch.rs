@@ -1,6 +1,7 @@
 //! The launcher's side: prepare, clone, tell.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
@@ -11,6 +12,7 @@ use crate::cgroup::Prepared;
 use crate::child::{self, Start};
 use crate::error::{LaunchError, Step};
 use crate::home::Home;
+use crate::isolate::Isolated;
 use crate::join::{self, Joining};
 use crate::plan::{descriptor, open_terminal, Plan};
 use crate::process::ProcessPlan;
@@ -173,7 +175,8 @@ struct Stack {
 }
 
 impl Stack {
-    const GUARD: usize = 4096;
+    /// One page, of the largest size that a supported machine has.
+    const GUARD: usize = sys::LARGEST_PAGE;
     const SIZE: usize = 64 * 1024;
 
     #[allow(unsafe_code)]
@@ -196,8 +199,9 @@ impl Stack {
         Ok(stack)
     }
 
-    fn bottom(&self) -> u64 {
-        self.base.as_ptr() as u64 + Self::GUARD as u64
+    fn range(&self) -> Range<usize> {
+        let bottom = self.base.as_ptr() as usize + Self::GUARD;
+        bottom..bottom + Self::SIZE
     }
 }
 
@@ -302,16 +306,16 @@ pub fn launch(
         }
     };
     let cgroup_done = sys::now_ns();
-    let outcome = launch_prepared(home, seccomp, spec, fds, slot, parent, &prepared, (start, cgroup_done));
+    let mut scratch = None;
+    let times = (start, cgroup_done);
+    let outcome = launch_prepared(home, seccomp, spec, fds, slot, parent, &prepared, &mut scratch, times);
     outcome.map_err(|mut failure| {
         drop(prepared);
-        if parent == Parent::Caller {
-            for pid in [failure.pid.take(), failure.helper.take()].into_iter().flatten() {
-                reap(pid);
-            }
-        }
+        end(&mut failure, parent);
         if failure.pid.is_none() && failure.helper.is_none() {
-            if let Err(left) = clean(home, spec) {
+            // A scratch folder that was there before is not this launch's.
+            let scratch = scratch.map_or(Ok(()), remove_scratch);
+            if let Err(left) = remove_groups(home, spec).and(scratch) {
                 let _ = write!(failure.error.hint, " (and then: {left})");
             }
         }
@@ -319,23 +323,49 @@ pub fn launch(
     })
 }
 
+/// Ends what a failed launch may have left running, and reaps it where it is
+/// the caller's to reap. The child of a helper may live: what it told of its
+/// failure came through a pipe that a container could write to.
+fn end(failure: &mut Failure, parent: Parent) {
+    for pid in [failure.pid, failure.helper].into_iter().flatten() {
+        // Not reaped yet, so the number is still its own.
+        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    if parent == Parent::Caller {
+        for pid in [failure.pid.take(), failure.helper.take()].into_iter().flatten() {
+            reap(pid);
+        }
+    }
+}
+
 /// Removes what a launch made that is not a process: its control groups and
-/// its scratch folder.
+/// its scratch folder. For launches that have cloned a process: of one that
+/// failed earlier nothing is left, and what bears its names is another's.
 pub fn clean(home: &Home, spec: &LaunchSpec) -> Result<(), LaunchError> {
-    let groups = match &spec.cgroup {
-        Some(cgroup) => home.cgroups().remove(&cgroup.parent, &cgroup.name),
-        None => Ok(()),
-    };
+    let groups = remove_groups(home, spec);
     let scratch = match &spec.root.scratch {
-        Scratch::Disk { dir, .. } => match std::fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(LaunchError::os(Step::Scratch, dir.clone(), error.raw_os_error().unwrap_or(0)))
-            }
-            _ => Ok(()),
-        },
+        Scratch::Disk { dir, .. } => remove_scratch(dir),
         _ => Ok(()),
     };
     groups.and(scratch)
+}
+
+fn remove_groups(home: &Home, spec: &LaunchSpec) -> Result<(), LaunchError> {
+    match &spec.cgroup {
+        Some(cgroup) => home.cgroups().remove(&cgroup.parent, &cgroup.name),
+        None => Ok(()),
+    }
+}
+
+fn remove_scratch(dir: &str) -> Result<(), LaunchError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(LaunchError::os(Step::Scratch, dir, error.raw_os_error().unwrap_or(0)))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn reap(pid: i32) {
@@ -346,14 +376,15 @@ fn reap(pid: i32) {
 }
 
 #[allow(clippy::too_many_arguments)] // one straight launch, split for its clean-up alone
-fn launch_prepared(
+fn launch_prepared<'a>(
     home: &Home,
     seccomp: Option<&[libc::sock_filter]>,
-    spec: &LaunchSpec,
+    spec: &'a LaunchSpec,
     fds: &[OwnedFd],
     slot: &Slot,
     parent: Parent,
     prepared: &Prepared,
+    scratch: &mut Option<&'a str>,
     (start, cgroup_done): (u64, u64),
 ) -> Result<Launched, Failure> {
     slot.enter(Step::Stdio, 0);
@@ -361,7 +392,7 @@ fn launch_prepared(
     slot.enter(Step::Scratch, 0);
     home.fail_here(Step::Scratch)?;
     if let Scratch::Disk { dir, .. } = &spec.root.scratch {
-        make_scratch(dir)?;
+        make_scratch(dir, scratch)?;
     }
     let stdio_done = sys::now_ns();
 
@@ -371,7 +402,7 @@ fn launch_prepared(
         process.without_mknod();
     }
     let pts = streams.instance.as_ref().map(AsRawFd::as_raw_fd);
-    let plan = Plan::new(home, spec, fds, prepared, pts, process)?;
+    let plan = Plan::new(home, spec, fds, prepared, pts, process, parent, with_stack(Stack::range)?)?;
     let ready = sys::now_ns();
 
     slot.enter(Step::Clone, 0);
@@ -383,14 +414,14 @@ fn launch_prepared(
     if fresh {
         flags |= libc::CLONE_VM as u64;
     }
-    let told = if plan.fork_last { &slot.helper_pid } else { &slot.child_pid };
+    let told = if plan.isolated.is_some() { &slot.helper_pid } else { &slot.child_pid };
     let cloned = Start { plan: &plan, slot };
     let into = prepared.into.as_ref().map(AsRawFd::as_raw_fd);
     let outcome = clone(flags, parent, told.as_ptr() as u64, into, child::entry, std::ptr::from_ref(&cloned).cast());
     let done = sys::now_ns();
 
-    let pid = outcome.map_err(|errno| LaunchError::os(Step::Clone, "", errno))?;
-    let (pid, helper) = if plan.fork_last {
+    let pid = outcome.map_err(|errno| explain(LaunchError::os(Step::Clone, "", errno)))?;
+    let (pid, helper) = if plan.isolated.is_some() {
         let child = slot.child_pid.load(Ordering::Relaxed);
         ((child > 0).then_some(child), Some(pid))
     } else {
@@ -402,8 +433,8 @@ fn launch_prepared(
         let subject = plan.subject(step, slot.index.load(Ordering::Relaxed) as usize);
         return Err(Failure { error: explain(LaunchError::os(step, subject, errno)), pid, helper });
     }
-    let Some(pid) = pid else {
-        return Err(Failure { error: LaunchError::because(Step::Clone, "", "the helper was killed"), pid: None, helper });
+    let (Some(pid), Step::Exec) = (pid, slot.current_step()) else {
+        return Err(Failure { error: killed(slot.current_step()), pid, helper });
     };
     let helper = match (helper, parent) {
         (Some(helper), Parent::Caller) => {
@@ -447,8 +478,14 @@ fn clone(
         args.cgroup = cgroup as u64;
     }
     args.flags = flags;
+    // A child in this memory that changes its ids makes the memory, and with
+    // it this process, undumpable. A launcher of a keeper is that anyway.
+    let dumpable = match parent {
+        Parent::Caller => rustix::process::dumpable_behavior().ok(),
+        Parent::Keeper => None,
+    };
     let cloned = with_stack(|stack| {
-        args.stack = stack.bottom();
+        args.stack = stack.range().start as u64;
         args.stack_size = Stack::SIZE as u64;
         #[allow(unsafe_code)]
         // SAFETY: the stack is this thread's own and used by one child at a
@@ -459,12 +496,17 @@ fn clone(
             sys::clone::clone3(&args, entry, argument.cast_mut())
         }
     });
+    if let Some(dumpable) = dumpable {
+        let _root_only_is_not_to_be_set = rustix::process::set_dumpable_behavior(dumpable);
+    }
     cloned.map_err(|error| error.errno)?
 }
 
-fn make_scratch(dir: &str) -> Result<(), LaunchError> {
+/// Makes the scratch folder; `made` says so as soon as it is there.
+fn make_scratch<'a>(dir: &'a str, made: &mut Option<&'a str>) -> Result<(), LaunchError> {
     let failed = |errno: rustix::io::Errno| LaunchError::os(Step::Scratch, dir, errno.raw_os_error());
     rustix::fs::mkdir(dir, Mode::from_raw_mode(0o700)).map_err(failed)?;
+    *made = Some(dir);
     rustix::fs::mkdir(format!("{dir}/u"), Mode::from_raw_mode(0o755)).map_err(failed)?;
     rustix::fs::mkdir(format!("{dir}/w"), Mode::from_raw_mode(0o700)).map_err(failed)
 }
@@ -476,6 +518,11 @@ fn mount_namespace(pid: i32) -> Option<OwnedFd> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
+/// The error of a child that has ended before its execve and told no reason.
+fn killed(step: Step) -> LaunchError {
+    LaunchError::because(step, "", "the process was killed; if nobody did that, its memory limit is too small")
+}
+
 /// The exit code and the advice that go with an errno.
 fn explain(mut error: LaunchError) -> LaunchError {
     let advice = match (error.step, error.errno) {
@@ -484,7 +531,7 @@ fn explain(mut error: LaunchError) -> LaunchError {
             match errno {
                 libc::ENOENT => "no such program in the container, or the interpreter it names is missing",
                 libc::ENOEXEC => "it is neither a binary for this machine nor a script that begins with #!",
-                libc::E2BIG => "arguments and environment are too long together",
+                libc::E2BIG => "arguments and environment are too long together, or the memory limit is too small for them",
                 _ => "",
             }
         }
@@ -496,15 +543,26 @@ fn explain(mut error: LaunchError) -> LaunchError {
             "it is not a folder in the root file system; it must be one, or missing"
         }
         (Step::Tmpfs | Step::Root | Step::Mount, libc::ENOSPC) => "a namespace may hold no more mounts (fs.mount-max)",
+        (Step::Proc | Step::Dev | Step::Sys, libc::EROFS) => {
+            "the folder is missing and the root file system is read-only; make it there first"
+        }
         (Step::File | Step::Mount, libc::EROFS) => "the target is missing and the root file system is read-only; make it there first",
-        (Step::Mount, libc::ENOTDIR) => "source and target must both be folders or both be files",
+        (Step::File | Step::Mount, libc::ENOTDIR | libc::EINVAL) => {
+            "source and target must both be folders or both be files, and options be the file system's"
+        }
+        (Step::File | Step::Mount, libc::ENOENT) => "a symbolic link on the way to the target leads nowhere",
+        (Step::File | Step::Mount | Step::Cwd, libc::ELOOP) => {
+            "a link such as /proc/self/fd/0, or a circle of links, is on the way"
+        }
+        (Step::Cwd, libc::ENOENT) => "it is missing, or a symbolic link that leads nowhere",
+        (Step::Hostname, libc::EINVAL) => "a name has 64 characters at most",
         (Step::Sysctl, libc::ENOENT) => "there is no such kernel parameter in the container's namespaces",
         (Step::Sysctl, libc::EACCES | libc::EROFS) => "it belongs to the host, not to a namespace of the container's",
         (Step::Cwd, libc::ENOTDIR) => "it is not a folder",
         (Step::JoinNamespace, libc::ESRCH) => "the container has ended",
-        (Step::Apparmor, libc::ENOENT) => "AppArmor is not enabled, or has no such profile loaded",
+        (Step::Apparmor, libc::ENOENT | libc::EINVAL) => "AppArmor is not enabled, or has no such profile loaded",
         (Step::JoinCgroup, libc::ENOSPC) => "the cpuset has no cpus or memory nodes",
-        (Step::JoinCgroup, libc::EAGAIN) => "the limit on processes leaves no room",
+        (Step::JoinCgroup | Step::Clone, libc::EAGAIN) => "the limit on processes leaves no room",
         _ => "",
     };
     if !advice.is_empty() {
@@ -530,9 +588,14 @@ pub fn exec(
     slot.reset();
     let start = sys::now_ns();
     let seccomp = program(programs, &spec.process)?;
+    home.fail_here(Step::Spec)?;
     slot.enter(Step::Cgroup, 0);
+    home.fail_here(Step::Cgroup)?;
     let tasks = match cgroup {
-        Some((parent, name)) => home.cgroups().tasks_of(parent, name)?,
+        Some((parent, name)) => {
+            let groups = of_target(target, "cgroup")?;
+            home.cgroups().tasks_of(parent, name, &groups)?
+        }
         None => Vec::new(),
     };
     let cgroup_done = sys::now_ns();
@@ -552,14 +615,19 @@ pub fn exec(
     }
     let stdio_done = sys::now_ns();
     let terminal = spec.stdio.terminal.is_some();
-    let process = ProcessPlan::new(&spec.process, seccomp, streams.own, terminal, false, last_capability())?;
+    let mut process = ProcessPlan::new(&spec.process, seccomp, streams.own, terminal, false, last_capability())?;
+    if home.cgroups().version() == 2 && !may_make_nodes(&of_target(target, "status")?) {
+        process.without_mknod();
+    }
+    let isolated = Isolated::new(&process.last(true), with_stack(Stack::range)?)?;
     let tasks_numbers: Vec<i32> = tasks.iter().map(AsRawFd::as_raw_fd).collect();
     let joining = Joining {
         process,
+        isolated,
         slot,
         target: target.as_raw_fd(),
         tasks: &tasks_numbers,
-        ignored: home.ignored(),
+        ignored: home.ignored(parent),
         failpoint: home.failpoint(),
         terminal: socket.as_ref().map(|(_, theirs)| theirs.as_raw_fd()),
         size: spec.stdio.terminal.unwrap_or_default(),
@@ -573,38 +641,43 @@ pub fn exec(
     let outcome = clone(flags, parent, told, None, join::entry, argument);
     let done = sys::now_ns();
 
-    let helper = outcome.map_err(|errno| LaunchError::os(Step::Clone, "", errno))?;
+    let helper = outcome.map_err(|errno| explain(LaunchError::os(Step::Clone, "", errno)))?;
     let child = slot.child_pid.load(Ordering::Relaxed);
     let pid = (child > 0).then_some(child);
     let errno = slot.errno.load(Ordering::Relaxed);
-    let mut failure = None;
-    if errno != 0 {
+    let error = if errno != 0 {
         let step = slot.current_step();
         let subject = joining.process.subject(step, slot.index.load(Ordering::Relaxed) as usize).unwrap_or_default();
-        failure = Some(explain(LaunchError::os(step, subject, errno)));
-    } else if pid.is_none() {
-        failure = Some(LaunchError::because(Step::Clone, "", "the helper was killed"));
-    }
-    let mut left = (pid, Some(helper));
-    if parent == Parent::Caller {
-        reap(helper);
-        left.1 = None;
-        if failure.is_some() {
-            if let Some(pid) = left.0.take() {
-                reap(pid);
-            }
-        }
-    }
-    if let Some(error) = failure {
-        return Err(Failure { error, pid: left.0, helper: left.1 });
-    }
-    if let Some((ours, theirs)) = socket {
+        Some(explain(LaunchError::os(step, subject, errno)))
+    } else if pid.is_none() || slot.current_step() != Step::Exec {
+        Some(killed(slot.current_step()))
+    } else if let Some((ours, theirs)) = socket {
         drop(theirs);
-        streams.terminal = Some(receive_fd(&ours)?);
+        match receive_fd(&ours) {
+            Ok(master) => {
+                streams.terminal = Some(master);
+                None
+            }
+            Err(error) => Some(error),
+        }
+    } else {
+        None
+    };
+    if let Some(error) = error {
+        let mut failure = Failure { error, pid, helper: Some(helper) };
+        end(&mut failure, parent);
+        return Err(failure);
     }
+    let helper = match parent {
+        Parent::Keeper => Some(helper),
+        Parent::Caller => {
+            reap(helper);
+            None
+        }
+    };
     Ok(Launched {
         pid: child,
-        helper: left.1,
+        helper,
         mount_ns: None,
         stdin: streams.stdin,
         stdout: streams.stdout,
@@ -612,6 +685,30 @@ pub fn exec(
         terminal: streams.terminal,
         timings: timings([start, cgroup_done, stdio_done, ready, done], slot),
     })
+}
+
+/// A file of /proc/PID of a process that is named by a pidfd.
+fn of_target(target: BorrowedFd<'_>, file: &str) -> Result<String, LaunchError> {
+    let failed = |errno| explain(LaunchError::os(Step::JoinNamespace, "", errno));
+    let read = |path: String| {
+        std::fs::read_to_string(path).map_err(|error| failed(error.raw_os_error().unwrap_or(libc::EIO)))
+    };
+    let info = read(format!("/proc/self/fdinfo/{}", target.as_raw_fd()))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|pid| pid.trim().parse::<i32>().ok());
+    let pid = pid.filter(|pid| *pid > 0).ok_or_else(|| failed(libc::ESRCH))?;
+    let text = read(format!("/proc/{pid}/{file}"));
+    // While it lives its number is its own, so the file was its own, too.
+    if sys::is_readable(target.as_raw_fd()).map_err(failed)? {
+        return Err(failed(libc::ESRCH));
+    }
+    text
+}
+
+/// Whether a container may make device nodes, by /proc/PID/status of its first
+/// process: where device rules cannot be enforced, its launch took that away.
+fn may_make_nodes(status: &str) -> bool {
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    bounding.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).is_some_and(|set| set & (1 << 27) != 0)
 }
 
 /// The terminal's master, which the helper has sent before it ended.

@@ -11,6 +11,7 @@ mod child;
 pub mod error;
 pub mod home;
 pub mod host;
+mod isolate;
 mod join;
 mod launch;
 mod plan;

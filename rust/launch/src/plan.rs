@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use crate::cgroup::Prepared;
 use crate::error::{LaunchError, Step};
 use crate::home::{c_path, Home};
+use crate::isolate::Isolated;
+use crate::launch::Parent;
 use crate::process::ProcessPlan;
 use crate::spec::{Device, LaunchSpec, MountKind, Namespace, OwnNamespace, Scratch, Source};
 use crate::sys;
@@ -71,6 +73,8 @@ pub(crate) enum RootPlan {
 #[derive(Debug)]
 pub(crate) struct NodePlan {
     pub path: CString,
+    /// Folders to be made for it, the outermost first.
+    pub folders: Vec<CString>,
     pub mode: u32,
     pub device: u64,
     pub owner: (u32, u32),
@@ -110,7 +114,7 @@ pub(crate) struct Plan<'a> {
     pub clone_flags: u64,
     /// The program goes into a pid namespace that exists: it is cloned by the
     /// child, last of all (DESIGN 3.3).
-    pub fork_last: bool,
+    pub isolated: Option<Isolated>,
     pub joins: Vec<(i32, i32)>,
     pub pid_namespace: Option<i32>,
     pub tasks: Vec<i32>,
@@ -153,8 +157,11 @@ const NODES: &[(&str, u32, u32)] = &[
 /// Options that mount(2) takes at most: one page.
 const MOUNT_DATA: usize = 4096;
 
-fn node(path: &str, kind: u32, mode: u32, major: u32, minor: u32, owner: (u32, u32)) -> Result<NodePlan, LaunchError> {
-    Ok(NodePlan { path: c_path(Step::Dev, path)?, mode: kind | mode, device: libc::makedev(major, minor), owner })
+/// A node named `name` beneath /dev.
+fn node(name: &str, kind: u32, mode: u32, major: u32, minor: u32, owner: (u32, u32)) -> Result<NodePlan, LaunchError> {
+    let at = |name: &str| c_path(Step::Dev, format!("/stage/d/{name}"));
+    let folders = name.match_indices('/').map(|(end, _)| at(&name[..end])).collect::<Result<_, _>>()?;
+    Ok(NodePlan { path: at(name)?, folders, mode: kind | mode, device: libc::makedev(major, minor), owner })
 }
 
 fn spec_device(device: &Device) -> Result<NodePlan, LaunchError> {
@@ -175,8 +182,7 @@ fn spec_device(device: &Device) -> Result<NodePlan, LaunchError> {
             return Err(LaunchError::because(Step::Dev, format!("device type {other:?}"), "it must be b, c or p"));
         }
     };
-    let path = format!("/stage/d/{name}");
-    node(&path, kind, device.mode & 0o7777, device.major, device.minor, (device.uid, device.gid))
+    node(name, kind, device.mode & 0o7777, device.major, device.minor, (device.uid, device.gid))
 }
 
 /// The descriptor with an index of the message's list.
@@ -329,6 +335,45 @@ fn shown(prepared: &Prepared) -> Result<CgroupsPlan, LaunchError> {
     Ok(plan)
 }
 
+/// Whose a kernel parameter is: those beneath these names belong to the
+/// namespace, all others to the host (Docker's list, and the uts one of runc).
+fn sysctl_namespace(path: &str, choice: &crate::spec::Namespaces) -> Option<Namespace> {
+    const IPC: [&str; 8] = [
+        "kernel/msgmax",
+        "kernel/msgmnb",
+        "kernel/msgmni",
+        "kernel/sem",
+        "kernel/shmall",
+        "kernel/shmmax",
+        "kernel/shmmni",
+        "kernel/shm_rmid_forced",
+    ];
+    if path.starts_with("net/") {
+        Some(choice.net)
+    } else if IPC.contains(&path) || path.starts_with("fs/mqueue/") {
+        Some(choice.ipc)
+    } else if ["kernel/domainname", "kernel/hostname"].contains(&path) {
+        Some(choice.uts)
+    } else {
+        None
+    }
+}
+
+/// A kernel parameter of a namespace of the container's own. The write is
+/// made with the launcher's rights, so the host's must be refused here.
+fn sysctl(name: &str, choice: &crate::spec::Namespaces) -> Result<CString, LaunchError> {
+    let path = sysctl_path(name)?;
+    let below = path.to_str().unwrap_or_default().trim_start_matches("sys/");
+    match sysctl_namespace(below, choice) {
+        Some(namespace) if namespace != Namespace::HOST => Ok(path),
+        _ => Err(LaunchError::because(
+            Step::Sysctl,
+            name,
+            "it belongs to the host, not to a namespace of the container's; set it on the host",
+        )),
+    }
+}
+
 /// `net.ipv4.ip_forward` as the path `sys/net/ipv4/ip_forward` beneath /proc;
 /// dots in an interface's name can be kept by writing slashes, as sysctl does.
 fn sysctl_path(name: &str) -> Result<CString, LaunchError> {
@@ -341,7 +386,8 @@ fn sysctl_path(name: &str) -> Result<CString, LaunchError> {
 
 impl<'a> Plan<'a> {
     /// Prepares the child's part of a launch. `pts` is the detached devpts
-    /// instance of a terminal.
+    /// instance of a terminal, `stack` what the child runs on.
+    #[allow(clippy::too_many_arguments)] // what the one caller has at hand
     pub fn new(
         home: &'a Home,
         spec: &'a LaunchSpec,
@@ -349,13 +395,15 @@ impl<'a> Plan<'a> {
         prepared: &Prepared,
         pts: Option<i32>,
         process: ProcessPlan<'a>,
+        parent: Parent,
+        stack: std::ops::Range<usize>,
     ) -> Result<Self, LaunchError> {
         let namespaces = namespaces(spec, fds)?;
         let filesystems = &spec.filesystems;
         let mut nodes = Vec::new();
         if filesystems.dev {
             for (name, major, minor) in NODES {
-                nodes.push(node(&format!("/stage/d/{name}"), libc::S_IFCHR, 0o666, *major, *minor, (0, 0))?);
+                nodes.push(node(name, libc::S_IFCHR, 0o666, *major, *minor, (0, 0))?);
             }
             for device in &spec.devices {
                 nodes.push(spec_device(device)?);
@@ -392,7 +440,7 @@ impl<'a> Plan<'a> {
         }
         let mut sysctls = Vec::new();
         for (name, value) in &spec.sysctls {
-            sysctls.push((sysctl_path(name)?, value.as_bytes()));
+            sysctls.push((sysctl(name, &spec.namespaces)?, value.as_bytes()));
         }
         let relative = |step, paths: &[String]| -> Result<Vec<CString>, LaunchError> {
             paths.iter().map(|path| Target::new(step, path).map(|target| target.path)).collect()
@@ -401,9 +449,12 @@ impl<'a> Plan<'a> {
         Ok(Self {
             failpoint: home.failpoint(),
             keeper: home.keeper(),
-            ignored: home.ignored(),
+            ignored: home.ignored(parent),
             clone_flags: namespaces.clone_flags,
-            fork_last: namespaces.pid.is_some(),
+            isolated: match namespaces.pid {
+                Some(_) => Some(Isolated::new(&process.last(true), stack)?),
+                None => None,
+            },
             joins: namespaces.joins,
             pid_namespace: namespaces.pid,
             tasks: prepared.tasks.iter().map(AsRawFd::as_raw_fd).collect(),
@@ -529,5 +580,29 @@ mod tests {
         assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding").unwrap().as_c_str(), c"sys/net/ipv4/conf/eth0.1/forwarding");
         assert!(sysctl_path("net/../../kcore").is_err());
         assert!(sysctl_path("").is_err());
+    }
+
+    #[test]
+    fn only_a_namespaces_own_parameters_may_be_set() {
+        let mut choice = crate::spec::Namespaces {
+            pid: Namespace::NEW,
+            net: Namespace::NEW,
+            ipc: Namespace::NEW,
+            mnt: Namespace::NEW,
+            uts: Namespace::NEW,
+            cgroup: Namespace::NEW,
+            user: Namespace::HOST,
+            time: Namespace::HOST,
+        };
+        for name in ["net.core.somaxconn", "kernel.shmmax", "fs.mqueue.msg_max", "kernel.domainname"] {
+            assert!(sysctl(name, &choice).is_ok(), "{name}");
+        }
+        for name in ["kernel.panic", "kernel.shm", "vm.swappiness", "fs.file-max", "net", "kernel.sem/../panic"] {
+            assert!(sysctl(name, &choice).is_err(), "{name}");
+        }
+        choice.net = Namespace::HOST;
+        assert!(sysctl("net.core.somaxconn", &choice).is_err());
+        choice.net = Namespace::Join(0);
+        assert!(sysctl("net.core.somaxconn", &choice).is_ok());
     }
 }

@@ -25,6 +25,7 @@ pub(crate) struct ProcessPlan<'a> {
     argv: Vec<*const c_char>,
     env: Vec<*const c_char>,
     candidates: Vec<CString>,
+    candidate_pointers: Vec<*const c_char>,
     cwd: Option<Target>,
     uid: u32,
     gid: u32,
@@ -132,6 +133,7 @@ impl<'a> ProcessPlan<'a> {
             argv: pointers(&all[..argv_count]),
             env: pointers(&all[argv_count..]),
             strings: all,
+            candidate_pointers: pointers(&candidates),
             candidates,
             cwd,
             uid: process.uid,
@@ -148,6 +150,20 @@ impl<'a> ProcessPlan<'a> {
             streams,
             terminal,
         })
+    }
+
+    /// What is left to do in the program's own process, after
+    /// [`become_program`]. `leads`: start its session there, too.
+    pub fn last(&self, leads: bool) -> Last<'_> {
+        Last {
+            candidates: &self.candidate_pointers,
+            argv: &self.argv,
+            env: &self.env,
+            seccomp: self.seccomp,
+            no_new_privileges: self.no_new_privileges,
+            leads,
+            terminal: self.terminal,
+        }
     }
 
     /// Takes CAP_MKNOD away: device rules cannot be enforced (DESIGN 3.4).
@@ -188,6 +204,19 @@ impl<'a> ProcessPlan<'a> {
     }
 }
 
+/// A program's very last steps. Its lists of strings end with NULL and live
+/// as long as what it borrows from.
+#[derive(Clone, Copy)]
+pub(crate) struct Last<'a> {
+    pub candidates: &'a [*const c_char],
+    pub argv: &'a [*const c_char],
+    pub env: &'a [*const c_char],
+    pub seccomp: Option<&'a [libc::sock_filter]>,
+    pub no_new_privileges: bool,
+    pub leads: bool,
+    pub terminal: bool,
+}
+
 /// `nofile` and the like, Docker's `--ulimit` names.
 fn rlimit_name(resource: u32) -> &'static str {
     const NAMES: [&str; 16] = [
@@ -225,6 +254,16 @@ pub(crate) fn before_pivot(plan: &ProcessPlan<'_>, progress: &impl Progress) -> 
     Ok(())
 }
 
+/// The launcher's session keyring is the host's, or its user's; each program
+/// gets one of its own, as with runc. Kernels without keyrings have none to
+/// share.
+pub(crate) fn new_keyring() -> Result<(), i32> {
+    match sys::new_session_keyring() {
+        Ok(_) | Err(libc::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 fn put(path: &CStr, value: &[u8]) -> Result<(), i32> {
     let fd = sys::openat(libc::AT_FDCWD, path, libc::O_WRONLY, 0)? as i32;
     sys::write(fd, value)?;
@@ -232,17 +271,21 @@ fn put(path: &CStr, value: &[u8]) -> Result<(), i32> {
 }
 
 /// From inside the container's root to just before the program is what it
-/// will be: everything but the death signal and execve. System calls only.
-pub(crate) fn become_program(plan: &ProcessPlan<'_>, root: i32, progress: &impl Progress) -> Result<(), i32> {
-    progress.at(Step::Session, 0)?;
-    sys::setsid()?;
+/// will be: everything but the death signal and execve. `root` must be above
+/// 2; `leads`: this is the program's own process, which starts its session.
+/// System calls only.
+pub(crate) fn become_program(
+    plan: &ProcessPlan<'_>,
+    root: i32,
+    leads: bool,
+    progress: &impl Progress,
+) -> Result<(), i32> {
     progress.at(Step::Streams, 0)?;
     for (number, stream) in plan.streams.iter().enumerate() {
         sys::dup2(*stream, number as i32)?;
     }
-    if plan.terminal {
-        progress.at(Step::Session, 1)?;
-        sys::ioctl_number(0, libc::TIOCSCTTY, 0)?;
+    if leads {
+        lead(plan.terminal, progress)?;
     }
     for (index, (resource, soft, hard)) in plan.rlimits.iter().enumerate() {
         progress.at(Step::Rlimit, index)?;
@@ -267,7 +310,7 @@ pub(crate) fn become_program(plan: &ProcessPlan<'_>, root: i32, progress: &impl 
         // Loading a filter without no_new_privs takes CAP_SYS_ADMIN, which
         // the next steps drop; the engine has made sure that the profile
         // allows them.
-        load_seccomp(plan, progress)?;
+        load_seccomp(plan.seccomp, progress)?;
     }
 
     progress.at(Step::Capabilities, 0)?;
@@ -303,20 +346,36 @@ pub(crate) fn become_program(plan: &ProcessPlan<'_>, root: i32, progress: &impl 
     Ok(())
 }
 
+/// Its own session, and the terminal as the controlling one. By the program's
+/// own process: a leader that ends takes the terminal from its session and
+/// sends SIGHUP to it.
+fn lead(terminal: bool, progress: &impl Progress) -> Result<(), i32> {
+    progress.at(Step::Session, 0)?;
+    sys::setsid()?;
+    if terminal {
+        progress.at(Step::Session, 1)?;
+        sys::ioctl_number(0, libc::TIOCSCTTY, 0)?;
+    }
+    Ok(())
+}
+
 /// The last steps of the program's own process. `keeper` is a pidfd whose
 /// readability means that the one to die with is dead already.
-pub(crate) fn execute(plan: &ProcessPlan<'_>, keeper: Option<i32>, progress: &impl Progress) -> i32 {
-    match last_steps(plan, keeper, progress) {
+pub(crate) fn execute(last: &Last<'_>, keeper: Option<i32>, progress: &impl Progress) -> i32 {
+    match last_steps(last, keeper, progress) {
         Ok(never) => match never {},
         Err(errno) => errno,
     }
 }
 
 fn last_steps(
-    plan: &ProcessPlan<'_>,
+    last: &Last<'_>,
     keeper: Option<i32>,
     progress: &impl Progress,
 ) -> Result<std::convert::Infallible, i32> {
+    if last.leads {
+        lead(last.terminal, progress)?;
+    }
     // After the ids: changing them clears it.
     progress.at(Step::DeathSignal, 0)?;
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize, 0)?;
@@ -331,13 +390,13 @@ fn last_steps(
     // Python process has others. CVE-2024-21626 again: nothing of the host's
     // may be open while PATH is searched.
     sys::close_range(3, if progress.keeps_pipe() { libc::CLOSE_RANGE_CLOEXEC } else { 0 })?;
-    if plan.no_new_privileges {
-        load_seccomp(plan, progress)?;
+    if last.no_new_privileges {
+        load_seccomp(last.seccomp, progress)?;
     }
     progress.at(Step::Exec, 0)?;
     let mut reason = libc::ENOENT;
-    for path in &plan.candidates {
-        match sys::execve(path, &plan.argv, &plan.env) {
+    for path in last.candidates.iter().take_while(|path| !path.is_null()) {
+        match sys::execve(*path, last.argv, last.env) {
             libc::ENOENT | libc::ENOTDIR => {}
             // A later folder may hold one that can be run.
             libc::EACCES => reason = libc::EACCES,
@@ -347,8 +406,8 @@ fn last_steps(
     Err(reason)
 }
 
-fn load_seccomp(plan: &ProcessPlan<'_>, progress: &impl Progress) -> Result<(), i32> {
-    if let Some(code) = plan.seccomp {
+fn load_seccomp(code: Option<&[libc::sock_filter]>, progress: &impl Progress) -> Result<(), i32> {
+    if let Some(code) = code {
         progress.at(Step::Seccomp, 0)?;
         sys::seccomp_filter(code)?;
     }

@@ -71,10 +71,13 @@ pub(super) fn folders(base: &OwnedFd, path: &str) -> Vec<String> {
         .collect()
 }
 
-/// Process ids in a cgroup, those of other pid namespaces (0) left out.
+/// Process ids in a cgroup, those of other pid namespaces (0) left out; of a
+/// list longer than `read` takes, its beginning.
 pub(super) fn procs(base: &OwnedFd, folder: &str) -> Vec<i32> {
-    read(base, &format!("{folder}/cgroup.procs"))
-        .unwrap_or_default()
+    let text = read(base, &format!("{folder}/cgroup.procs")).unwrap_or_default();
+    // A number cut short would be another process's.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole
         .lines()
         .filter_map(|line| line.parse().ok())
         .filter(|pid| *pid > 0)

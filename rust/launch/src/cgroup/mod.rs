@@ -162,10 +162,13 @@ impl Hierarchies {
     }
 
     /// The `tasks` (v1) or `cgroup.procs` (v2) files of a container that runs
-    /// already, for a program that joins it.
-    pub(crate) fn tasks_of(&self, parent: &str, name: &str) -> Result<Vec<OwnedFd>, LaunchError> {
+    /// already, for a program that joins it. `groups` is /proc/PID/cgroup of
+    /// the container's first process.
+    pub(crate) fn tasks_of(&self, parent: &str, name: &str, groups: &str) -> Result<Vec<OwnedFd>, LaunchError> {
+        check_path(parent)?;
+        check_path(name)?;
         match self {
-            Self::V1(all) => v1::tasks_of(all, parent, name),
+            Self::V1(all) => v1::tasks_of(all, parent, name, groups),
             Self::V2(base) => {
                 let file = format!("{parent}/{name}/cgroup.procs");
                 files::open_write(base, &file)

@@ -1,6 +1,7 @@
 //! cgroup v1: a folder for the container in each hierarchy that limits it.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{files, Prepared};
 use crate::error::{LaunchError, Step};
@@ -87,10 +88,17 @@ impl Hierarchy {
         (!writes.is_empty()).then_some(writes)
     }
 
-    fn make(&self, spec: &Cgroup, writes: &Writes) -> Result<OwnedFd, LaunchError> {
+    /// The container's folder. One that exists is another container's.
+    fn make(&self, spec: &Cgroup) -> Result<(), LaunchError> {
+        let folder = format!("{}/{}", spec.parent, spec.name);
+        files::mkdir(&self.base, &folder)
+            .map_err(|errno| LaunchError::os(Step::Cgroup, format!("{}:{folder}", self.name), errno))
+    }
+
+    /// Limits it; returns its `tasks` file.
+    fn limit(&self, spec: &Cgroup, writes: &Writes) -> Result<OwnedFd, LaunchError> {
         let folder = format!("{}/{}", spec.parent, spec.name);
         let failed = |what: String| move |errno| LaunchError::os(Step::Cgroup, what, errno);
-        files::mkdir(&self.base, &folder).map_err(failed(format!("{}:{folder}", self.name)))?;
         if self.has("cpuset") {
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 if !writes.iter().any(|(name, _)| *name == file) {
@@ -120,22 +128,23 @@ impl Hierarchy {
     /// containers that have it. It appears under its name only when its rules
     /// stand, since another launcher may be making the same one.
     fn devices(&self, parent: &str, rules: &[DeviceRule]) -> Result<OwnedFd, LaunchError> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let folder = format!("{parent}/devices-{:016x}", fingerprint(rules));
         let tasks = format!("{folder}/tasks");
         if let Ok(found) = files::open_write(&self.base, &tasks) {
             return Ok(found);
         }
-        let making = format!("{folder}.{}", std::process::id());
+        // A launcher may have threads that launch (a Python process).
+        let making = format!("{folder}.{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let failed = |errno| LaunchError::os(Step::Cgroup, format!("{}:{folder}", self.name), errno);
-        match files::mkdir(&self.base, &making) {
-            Ok(()) | Err(libc::EEXIST) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
+        files::mkdir(&self.base, &making).map_err(failed)?;
         for rule in rules {
             let file = if rule.allow { "devices.allow" } else { "devices.deny" };
             let line = rule_line(rule);
-            files::write(&self.base, &format!("{making}/{file}"), &line)
-                .map_err(|errno| LaunchError::os(Step::Cgroup, format!("{file} = {line}"), errno))?;
+            if let Err(errno) = files::write(&self.base, &format!("{making}/{file}"), &line) {
+                let _left = files::rmdir(&self.base, &making);
+                return Err(LaunchError::os(Step::Cgroup, format!("{file} = {line}"), errno));
+            }
         }
         if let Err(error) = rustix::fs::renameat(&self.base, &making, &self.base, &folder) {
             let _left = files::rmdir(&self.base, &making);
@@ -183,8 +192,9 @@ pub(super) fn prepare(all: &[Hierarchy], spec: &Cgroup) -> Result<Prepared, Laun
                 }
             }
             let Some(writes) = hierarchy.writes(&spec.resources) else { continue };
+            hierarchy.make(spec)?;
             made.push(hierarchy);
-            prepared.tasks.push(hierarchy.make(spec, &writes)?);
+            prepared.tasks.push(hierarchy.limit(spec, &writes)?);
             let folder = format!("/c/{}/{}/{}", hierarchy.name, spec.parent, spec.name);
             prepared.shown.push((hierarchy.name.clone(), folder));
         }
@@ -222,16 +232,48 @@ fn unsupported(all: &[Hierarchy], resources: &Resources) -> Result<(), LaunchErr
 }
 
 /// The `tasks` files of a running container, in the order of entering.
-pub(super) fn tasks_of(all: &[Hierarchy], parent: &str, name: &str) -> Result<Vec<OwnedFd>, LaunchError> {
+/// `groups` is /proc/PID/cgroup of its first process: the group of its device
+/// rules is shared by all containers that have the same and is found there.
+pub(super) fn tasks_of(
+    all: &[Hierarchy],
+    parent: &str,
+    name: &str,
+    groups: &str,
+) -> Result<Vec<OwnedFd>, LaunchError> {
     let mut tasks = Vec::new();
     for hierarchy in all {
-        match files::open_write(&hierarchy.base, &format!("{parent}/{name}/tasks")) {
+        let folder = if hierarchy.has("devices") {
+            match group_of(groups, &hierarchy.controllers) {
+                Some(group) => group.to_owned(),
+                // Not to be guessed: outside of it, every device is open.
+                None => {
+                    return Err(LaunchError::because(
+                        Step::Cgroup,
+                        "of the container's device rules",
+                        "it is not found in /proc; has the container ended?",
+                    ));
+                }
+            }
+        } else {
+            format!("{parent}/{name}")
+        };
+        let file = format!("{folder}/tasks");
+        match files::open_write(&hierarchy.base, file.trim_start_matches('/')) {
             Ok(fd) => tasks.push(fd),
-            Err(libc::ENOENT) => {}
-            Err(errno) => return Err(LaunchError::os(Step::Cgroup, format!("{parent}/{name}/tasks"), errno)),
+            Err(libc::ENOENT) if !hierarchy.has("devices") => {}
+            Err(errno) => return Err(LaunchError::os(Step::Cgroup, file, errno)),
         }
     }
     Ok(tasks)
+}
+
+/// The path that /proc/PID/cgroup has for a hierarchy.
+fn group_of<'a>(groups: &'a str, controllers: &[String]) -> Option<&'a str> {
+    groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (names, path) = (parts.next()?, parts.next()?);
+        names.split(',').any(|name| controllers.iter().any(|controller| controller == name)).then_some(path)
+    })
 }
 
 #[cfg(test)]
@@ -240,6 +282,14 @@ mod tests {
 
     fn rule(allow: bool, kind: char, major: Option<u32>, minor: Option<u32>) -> DeviceRule {
         DeviceRule { allow, kind, major, minor, access: "rwm".into() }
+    }
+
+    #[test]
+    fn a_group_is_found_by_any_of_its_controllers() {
+        let groups = "9:name=systemd:/\n5:devices:/ardock-1/k1/devices-2\n1:cpu,cpuacct:/a:b\n0::/\n";
+        assert_eq!(group_of(groups, &["devices".into()]), Some("/ardock-1/k1/devices-2"));
+        assert_eq!(group_of(groups, &["cpu".into(), "cpuacct".into()]), Some("/a:b"));
+        assert_eq!(group_of(groups, &["pids".into()]), None);
     }
 
     #[test]

@@ -244,6 +244,12 @@ pub fn ioctl_number(fd: i32, request: u64, argument: usize) -> Outcome {
     call!(libc::SYS_ioctl, fd, request, argument)
 }
 
+/// keyctl(2): a new session keyring without a name.
+pub fn new_session_keyring() -> Outcome {
+    const JOIN_SESSION_KEYRING: i32 = 1;
+    call!(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0)
+}
+
 /// setsid(2).
 pub fn setsid() -> Outcome {
     call!(libc::SYS_setsid)
@@ -342,11 +348,12 @@ pub fn is_readable(fd: i32) -> Result<bool, i32> {
     Ok(ready > 0)
 }
 
-/// execve(2); comes back only with an errno. `argv` and `env` are
-/// NULL-terminated arrays of C strings that the caller keeps alive.
-pub fn execve(path: &CStr, argv: &[*const libc::c_char], env: &[*const libc::c_char]) -> i32 {
+/// execve(2); comes back only with an errno. `path` is a C string, `argv` and
+/// `env` are NULL-terminated arrays of such, that the caller keeps alive; a
+/// wrong address among them is EFAULT.
+pub fn execve(path: *const libc::c_char, argv: &[*const libc::c_char], env: &[*const libc::c_char]) -> i32 {
     debug_assert!(argv.last().is_some_and(|last| last.is_null()) && env.last().is_some_and(|last| last.is_null()));
-    match call!(libc::SYS_execve, text(path), argv.as_ptr(), env.as_ptr()) {
+    match call!(libc::SYS_execve, path, argv.as_ptr(), env.as_ptr()) {
         Err(errno) => errno,
         Ok(_) => 0,
     }
@@ -364,18 +371,56 @@ pub fn read(fd: i32, data: &mut [u8]) -> Outcome {
     call!(libc::SYS_read, fd, data.as_mut_ptr(), data.len())
 }
 
+/// A descriptor just opened, numbered above the standard streams, so that
+/// these can be put in their places.
+pub fn above_streams(fd: usize) -> Result<i32, i32> {
+    let fd = fd as i32;
+    if fd > 2 {
+        return Ok(fd);
+    }
+    dup_above(fd, 3).map(|above| above as i32)
+}
+
 /// dup3(2), close-on-exec.
 pub fn dup3_cloexec(old: i32, new: i32) -> Outcome {
     call!(libc::SYS_dup3, old, new, libc::O_CLOEXEC)
 }
 
-/// madvise(`MADV_DONTFORK`): a fork does not get these pages.
+/// madvise(`MADV_DONTFORK`): a fork gets none of the pages of this range. The
+/// kernel marks what is mapped there and tells by ENOMEM that not all is.
 ///
 /// # Safety
 ///
 /// No child forked later may touch them.
-pub unsafe fn dont_fork(address: usize, length: usize) -> Outcome {
-    call!(libc::SYS_madvise, address, length, libc::MADV_DONTFORK)
+pub unsafe fn dont_fork(range: &core::ops::Range<usize>) -> Result<(), i32> {
+    match call!(libc::SYS_madvise, range.start, range.end - range.start, libc::MADV_DONTFORK) {
+        Ok(_) | Err(libc::ENOMEM) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// madvise(`MADV_WIPEONFORK`): a fork gets zeros for this range, which must
+/// be private and of no file.
+///
+/// # Safety
+///
+/// No child forked later may rely on what is in it.
+pub unsafe fn wipe_on_fork(range: &core::ops::Range<usize>) -> Outcome {
+    call!(libc::SYS_madvise, range.start, range.end - range.start, libc::MADV_WIPEONFORK)
+}
+
+/// The address in the thread's register for it.
+pub fn thread_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: on x86-64 the word at fs:0 is the thread pointer itself (the
+    // ABI for thread-local storage); on arm64 it is a register.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        core::arch::asm!("mov {}, fs:0", out(reg) pointer, options(nostack, preserves_flags, readonly));
+        #[cfg(target_arch = "aarch64")]
+        core::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nostack, preserves_flags, nomem));
+    }
+    pointer
 }
 
 /// fork by the plain clone(2), with these flags and `parent_tid`.

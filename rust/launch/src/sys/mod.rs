@@ -10,3 +10,6 @@ pub mod clone;
 pub mod raw;
 
 pub use call::*;
+
+/// arm64 kernels may have pages of this size.
+pub const LARGEST_PAGE: usize = 64 * 1024;

@@ -1,0 +1,322 @@
+//! The root file system: layers, scratch, what is hidden and what is fixed.
+#[allow(missing_docs)]
+mod common;
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
+
+use ardock_launch::*;
+use common::look::home_mounts;
+use common::*;
+
+#[test]
+fn a_read_only_root_takes_no_write_and_what_is_mounted_on_it_does() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        for scratch in [Scratch::Memory { size: 0 }, Scratch::None] {
+            let mut spec = bench.shell("touch /x; echo $?; touch /dev/shm/x; echo $?; touch /etc/hosts; echo $?");
+            spec.root.readonly = true;
+            spec.root.scratch = scratch;
+            let ended = bench.run(&spec);
+            assert_eq!(ended.lines(), ["1", "0", "0"], "{ended:?}");
+            assert!(ended.stderr.contains("Read-only file system"), "{ended:?}");
+        }
+        assert!(!std::path::Path::new("/store/rootfs/x").exists());
+    });
+}
+
+#[test]
+fn the_topmost_layer_wins_and_the_lower_ones_stay_as_they_are() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::prepare(|folder, _| {
+            let layer = |name: &str| {
+                let path = folder.join(name);
+                std::fs::create_dir(&path).unwrap();
+                std::fs::write(path.join("who"), name).unwrap();
+                std::fs::write(path.join(name), "").unwrap();
+                host::open_root(&path).unwrap()
+            };
+            vec![layer("top"), layer("middle")]
+        });
+        let mut spec = bench.shell("cat /who; ls -d /top /middle; rm /who; echo new > /middle");
+        spec.root.layers = vec![Source::Fd(0), Source::Fd(1), Source::Path("/roots/1".into())];
+        let ended = bench.run(&spec);
+        assert_eq!(ended.stdout, "top/middle\n/top\n", "{ended:?}");
+        assert_eq!(std::fs::read_to_string("/store/top/who").unwrap(), "top");
+        assert_eq!(std::fs::read_to_string("/store/middle/middle").unwrap(), "");
+    });
+}
+
+#[test]
+fn scratch_in_memory_has_its_size_and_leaves_the_layer_alone() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        let mut spec = bench.shell("dd if=/dev/zero of=/big bs=64k; stat -c %s /big");
+        spec.root.scratch = Scratch::Memory { size: 8 << 20 };
+        let ended = bench.run(&spec);
+        assert!(ended.stderr.contains("No space left on device"), "{ended:?}");
+        let size: u64 = ended.stdout.trim().parse().unwrap();
+        assert!((7 << 20..=8 << 20).contains(&size), "{size} bytes fit into 8 MB");
+        assert!(!std::path::Path::new("/store/rootfs/big").exists());
+    });
+}
+
+#[test]
+fn scratch_on_disk_holds_the_writes_and_goes_with_the_container() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        std::fs::create_dir("/store/scratch").unwrap();
+        for volatile in [false, true] {
+            let mut spec = bench.shell("echo data > /made; rm /etc/group; echo up; read line; exit 0");
+            spec.stdio.stdin = Stream::PIPE;
+            spec.root.scratch = Scratch::Disk { dir: "/store/scratch/one".into(), volatile };
+            let mut running = bench.start(&spec);
+            assert_eq!(running.line(), "up");
+            assert_eq!(std::fs::read_to_string("/store/scratch/one/u/made").unwrap(), "data\n");
+            let table = std::fs::read_to_string(format!("/proc/{}/mounts", running.launched.pid)).unwrap();
+            assert_eq!(table.lines().next().unwrap().contains("volatile"), volatile, "{table}");
+            assert_eq!(running.finish().code, 0);
+            assert_eq!(std::fs::read_dir("/store/scratch").unwrap().count(), 0, "the scratch folder is left");
+            assert!(std::path::Path::new("/store/rootfs/etc/group").exists());
+        }
+    });
+}
+
+#[test]
+fn a_scratch_folder_that_exists_is_refused_and_not_touched() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        std::fs::create_dir_all("/store/other/u").unwrap();
+        std::fs::write("/store/other/u/precious", "x").unwrap();
+        let mut spec = bench.spec(&["true"]);
+        spec.root.scratch = Scratch::Disk { dir: "/store/other".into(), volatile: false };
+        let error = bench.refused(&spec);
+        assert!(error.step == Step::Scratch && error.errno == libc::EEXIST, "{error}");
+        assert!(std::path::Path::new("/store/other/u/precious").exists(), "another container's files were removed");
+    });
+}
+
+#[test]
+fn without_scratch_writes_go_into_the_directory_itself() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        let mut spec = bench.shell("echo kept > /kept");
+        spec.root.scratch = Scratch::None;
+        assert_eq!(bench.run(&spec).code, 0);
+        assert_eq!(std::fs::read_to_string("/store/rootfs/kept").unwrap(), "kept\n");
+    });
+}
+
+#[test]
+fn a_root_handed_over_once_serves_many_launches_until_it_is_let_go() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::prepare(|_, rootfs| vec![host::open_root(rootfs).unwrap()]);
+        let before = home_mounts().len();
+        bench.home.add_root(7, bench.fds[0].as_fd()).unwrap();
+        let mut spec = bench.spec(&["cat", "/etc/passwd"]);
+        spec.root.layers = vec![Source::Path("/roots/7".into())];
+        for scratch in [Scratch::Memory { size: 0 }, Scratch::None, Scratch::Memory { size: 0 }] {
+            spec.root.scratch = scratch;
+            assert!(bench.run(&spec).stdout.starts_with("root:"));
+        }
+        let mut lasting = spec.clone();
+        lasting.process.argv = words(&["sh", "-c", "read line; cat /etc/passwd"]);
+        lasting.stdio.stdin = Stream::PIPE;
+        let running = bench.start(&lasting);
+        bench.home.remove_root(7).unwrap();
+        assert_eq!(home_mounts().len(), before);
+        running.tell("go");
+        assert!(running.finish().stdout.starts_with("root:"), "a running container lost its root");
+        let error = bench.refused(&spec);
+        assert!(error.step == Step::Root && error.errno == libc::ENOENT, "{error}");
+        assert!(bench.home.remove_root(7).is_err());
+    });
+}
+
+#[test]
+fn a_layers_path_may_hold_the_characters_that_overlay_splits_at() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::prepare(|folder, _| {
+            for name in ["a:b", "a,b", "a\\b", "a\\,:b", "upperdir=x,c"] {
+                std::fs::create_dir(folder.join(name)).unwrap();
+                std::fs::write(folder.join(name).join("who"), name).unwrap();
+            }
+            vec![]
+        });
+        for name in ["a:b", "a,b", "a\\b", "a\\,:b", "upperdir=x,c"] {
+            let mut spec = bench.spec(&["cat", "/who"]);
+            spec.root.layers = vec![Source::Path(format!("/store/{name}")), Source::Path("/roots/1".into())];
+            let ended = bench.run(&spec);
+            assert_eq!(ended.stdout, name, "{ended:?}");
+        }
+    });
+}
+
+#[test]
+fn a_hundred_layers_are_mounted_and_too_many_are_named() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::prepare(|folder, _| {
+            for number in 0..100 {
+                std::fs::create_dir(folder.join(number.to_string())).unwrap();
+            }
+            std::fs::write(folder.join("99/deep"), "found").unwrap();
+            vec![]
+        });
+        let mut spec = bench.spec(&["cat", "/deep"]);
+        spec.root.layers = (0..100).map(|number| Source::Path(format!("/store/{number}"))).collect();
+        spec.root.layers.push(Source::Path("/roots/1".into()));
+        assert_eq!(bench.run(&spec).stdout, "found");
+        let long = "x".repeat(200);
+        spec.root.layers = (0..30).map(|number| Source::Path(format!("/store/{number}{long}"))).collect();
+        let error = bench.refused(&spec);
+        assert!(error.step == Step::Root && error.to_string().contains("30 layers"), "{error}");
+    });
+}
+
+#[test]
+fn wrong_roots_are_refused_in_words() {
+    needs_root!();
+    alone(|| {
+        let folder = Folder::new();
+        std::fs::write(folder.0.join("file"), "").unwrap();
+        for (path, words) in [("file", "a root file system is a directory"), ("none", "the directory must exist")] {
+            let error = host::open_root(&folder.0.join(path)).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        let bench = Bench::new();
+        let mut spec = bench.spec(&["true"]);
+        spec.root.layers = vec![];
+        assert!(bench.refused(&spec).to_string().contains("no directory was given"));
+        spec.root.layers = vec![Source::Fd(9)];
+        assert!(bench.refused(&spec).to_string().contains("descriptor number 9"));
+        spec.root.layers = vec![Source::Path("roots/1".into())];
+        assert!(bench.refused(&spec).to_string().contains("must be absolute"));
+        spec.root.layers = vec![Source::Path("/roots/1".into()), Source::Path("/roots/1".into())];
+        spec.root.scratch = Scratch::None;
+        assert!(bench.refused(&spec).to_string().contains("several layers need scratch"));
+    });
+}
+
+#[test]
+fn a_proc_dev_or_sys_that_is_no_folder_is_refused() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::prepare(|folder, _| {
+            for name in ["proc", "dev", "sys"] {
+                let (link, file) = (folder.join(format!("link-{name}")), folder.join(format!("file-{name}")));
+                std::fs::create_dir(&link).unwrap();
+                std::fs::create_dir(&file).unwrap();
+                symlink("/tmp", link.join(name)).unwrap();
+                std::fs::write(file.join(name), "").unwrap();
+            }
+            vec![]
+        });
+        for (name, step) in [("proc", Step::Proc), ("dev", Step::Dev), ("sys", Step::Sys)] {
+            for what in ["link", "file"] {
+                let mut spec = bench.spec(&["true"]);
+                let layer = Source::Path(format!("/store/{what}-{name}"));
+                spec.root.layers.insert(0, layer);
+                let error = bench.refused(&spec);
+                assert_eq!(error.step, step, "{what} {name}: {error}");
+                assert!(error.to_string().contains("not a folder in the root"), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn missing_proc_dev_and_sys_are_made() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::prepare(|_, rootfs| {
+            for name in ["proc", "dev", "sys"] {
+                std::fs::remove_dir(rootfs.join(name)).unwrap();
+            }
+            vec![]
+        });
+        assert_eq!(bench.output("ls -d /proc/1 /dev/null /sys/class"), "/dev/null\n/proc/1\n/sys/class\n");
+    });
+}
+
+#[test]
+fn masked_paths_are_empty_and_read_only_ones_take_no_write() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        let ended = bench.run(&bench.shell(
+            "for file in kcore keys timer_list; do [ ! -e /proc/$file ] || wc -c < /proc/$file; done | uniq; \
+             ls /sys/firmware | wc -l; echo 1 > /proc/sys/kernel/panic; echo $?; \
+             echo x > /proc/keys; echo $?; touch /sys/firmware/x; echo $?",
+        ));
+        assert_eq!(ended.lines(), ["0", "0", "1", "1", "1"], "{ended:?}");
+        assert!(ended.stderr.contains("Read-only file system"), "{ended:?}");
+        // With the rights of --privileged they stay as they are.
+        let mut spec = bench.shell("mount -o remount,rw /sys/firmware; touch /sys/firmware/x; mount -o remount,rw,bind /proc/keys; echo x > /proc/keys");
+        spec.process.capabilities = caps(DOCKER_CAPS | SYS_ADMIN);
+        let ended = bench.run(&spec);
+        assert_ne!(ended.code, 0, "what masks are made of was written to: {ended:?}");
+        assert_eq!(std::fs::metadata("/empty/file").unwrap().len(), 0);
+        assert_eq!(std::fs::read_dir("/empty/dir").unwrap().count(), 0);
+        // Without them, what is hidden is there.
+        let mut spec = bench.shell("wc -c < /proc/timer_list; test -w /proc/sys/kernel/panic && echo w");
+        (spec.masked, spec.readonly) = (vec![], vec![]);
+        let out = bench.run(&spec).stdout;
+        assert!(!out.starts_with("0\n") && out.ends_with("w\n"), "{out}");
+    });
+}
+
+#[test]
+fn a_mask_through_a_link_of_the_image_hides_what_lies_beneath_the_root() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::prepare(|_, rootfs| {
+            std::fs::create_dir(rootfs.join("secret")).unwrap();
+            std::fs::write(rootfs.join("secret/file"), "hidden").unwrap();
+            symlink("/secret", rootfs.join("absolute")).unwrap();
+            symlink("../../../secret", rootfs.join("escaping")).unwrap();
+            symlink("/nowhere", rootfs.join("dangling")).unwrap();
+            vec![]
+        });
+        for link in ["/absolute", "/escaping", "/absolute/file", "/dangling", "/missing"] {
+            let mut spec = bench.shell("cat /secret/file; ls /empty /stage; true");
+            spec.masked.push(link.into());
+            let ended = bench.run(&spec);
+            let hidden = !["/dangling", "/missing"].contains(&link);
+            assert_eq!(ended.stdout.is_empty(), hidden, "{link}: {ended:?}");
+            let mut spec = bench.shell("echo x > /secret/file");
+            spec.readonly.push(link.into());
+            assert_eq!(bench.run(&spec).code != 0, hidden, "{link}");
+        }
+        // The host's own, outside of the root, has stayed as it was.
+        assert_eq!(std::fs::read_to_string("/store/rootfs/secret/file").unwrap(), "hidden");
+    });
+}
+
+#[test]
+fn sysfs_and_cgroups_are_read_only_and_the_cgroups_its_own() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        let ended = bench.run(&bench.shell(
+            "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max; mkdir memory/x; echo $?; \
+             echo 1 > memory/memory.limit_in_bytes; echo $?; mkdir x; echo $?; \
+             echo 1 > /sys/class/net/lo/mtu; echo $?; cat memory/tasks | head -n 1",
+        ));
+        assert_eq!(ended.lines(), ["67108864", "64", "1", "1", "1", "1", "1"], "{ended:?}");
+        assert_eq!(ended.stderr.matches("Read-only file system").count(), 4, "{ended:?}");
+        let mut spec = bench.shell("mkdir /sys/fs/cgroup/memory/x && rmdir /sys/fs/cgroup/memory/x && echo 1400 > /sys/class/net/lo/mtu");
+        spec.filesystems.writable = true;
+        spec.process.capabilities = caps(DOCKER_CAPS | 1 << 12);
+        let ended = bench.run(&spec);
+        assert_eq!(ended.code, 0, "{ended:?}");
+    });
+}
