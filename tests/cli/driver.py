@@ -73,17 +73,23 @@ class Ardock:
                     stream.close()
 
     def tidy(self) -> None:
-        """End what a command that was killed has left behind, as the next command on that folder does."""
-        if self._keepers():
+        """End containers that a command which was killed has left behind, as the next command on the folder does."""
+        keepers = self.keepers()
+        # An empty keeper ends by itself, if not at once.
+        if any(words[0] != b"ardock-keeper" and _parent(pid) in keepers for pid, words in command_lines()):
             self.run("true")
-            until(lambda: not self._keepers(), "the keepers have ended")
 
-    def _keepers(self) -> list[int]:
-        return [
-            pid
-            for pid, words in command_lines()
-            if words[0] == b"ardock-keeper" and os.fsencode(self.folder / "root") in words
-        ]
+    def keepers(self) -> list[int]:
+        """The process ids of the keepers on this root folder."""
+        root = os.fsencode(self.folder / "root")
+        return [pid for pid, words in command_lines() if words[0] == b"ardock-keeper" and root in words]
+
+
+def _parent(pid: int) -> int:
+    with suppress(OSError):
+        # The second field is the name, in parentheses, and may hold anything.
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    return 0
 
 
 def command_lines() -> Iterator[tuple[int, list[bytes]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -223,3 +224,16 @@ def test_what_a_killed_command_left_behind_is_ended_by_the_next(ardock: Ardock) 
     assert done.stdout == b"next\n"
     assert done.stderr.startswith(b"ardock: ended a container that an ardock which was killed had left behind: ")
     assert ardock.run("echo", "next").stderr == b""
+
+
+def test_a_keeper_that_was_killed_is_reported_and_the_folder_works_on(ardock: Ardock) -> None:
+    with ardock.start("sh", "-c", "echo ready; exec sleep 1000") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for keeper in ardock.keepers():
+            os.kill(keeper, signal.SIGKILL)
+        _, err = process.communicate(timeout=10)
+        assert process.returncode == 255
+        assert err.startswith(b"ardock: keeper")
+        assert err.count(b"\n") == 1
+    assert ardock.run("echo", "next").stdout == b"next\n"

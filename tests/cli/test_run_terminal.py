@@ -71,7 +71,7 @@ def test_an_interactive_shell_has_a_terminal_job_control_and_the_size(tmux: Tmux
 
     # Resize: the size inside follows, and a program there is told.
     tmux.resize(40, 120)
-    tmux.enter("stty size")
+    tmux.enter("until stty size | grep -x '40 120'; do sleep 0.1; done")
     tmux.wait_for_line("40 120")
     tmux.enter("sh -c 'trap \"echo size: \\$(stty size)\" WINCH; echo waiting; while :; do sleep 0.1; done'")
     tmux.wait_for_line("waiting")
