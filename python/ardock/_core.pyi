@@ -6,6 +6,24 @@ Descriptors cross as ints. "Owned" means that the receiver of the int closes it.
 from collections.abc import Sequence
 from typing import Self, final
 
+__all__ = [
+    "HostError",
+    "KeeperClient",
+    "Launched",
+    "Launcher",
+    "keeper_is_alive",
+    "open_bind",
+    "open_root",
+    "read_journal",
+    "reencode",
+    "resolve_user",
+    "root_identity",
+    "seccomp_compile",
+    "spawn_keeper",
+    "step_phrases",
+    "versions",
+]
+
 class HostError(Exception):
     """A look-up or launch failed. ``args`` is (step, subject, errno, hint, exit_code), as in ``LaunchError`` in Rust."""
 
@@ -24,7 +42,7 @@ class KeeperClient:
         """
     def fileno(self) -> int:
         """The socket, to be waited for; stays owned by this object. -1 when closed."""
-    def send(self, packet: bytes, fds: Sequence[int]) -> bool:
+    def send(self, array: bytes, fds: Sequence[int]) -> bool:
         """Send one array of messages with its descriptors (which stay the caller's); False where the socket is full.
 
         One of more than 64 KiB travels in a sealed memfd.
@@ -69,6 +87,8 @@ class Launched:
     def terminal(self) -> int | None: ...
     @property
     def timings(self) -> bytes: ...
+    def wait(self) -> int:
+        """Wait for its end and collect it; the exit code, or 128 + signal. Once; releases the GIL."""
 
 @final
 class Launcher:
@@ -104,8 +124,6 @@ class Launcher:
         Raises:
             HostError: A step failed; nothing is left of it.
         """
-    def wait(self, launched: Launched) -> int:
-        """Wait for its end and collect it; the exit code, or 128 + signal. Releases the GIL."""
     def close(self) -> None:
         """End the thread. Safe to call again."""
 

@@ -21,10 +21,7 @@ pub fn host(error: LaunchError) -> PyErr {
 /// The step's name on the wire, such as `join_cgroup`.
 pub fn step_name(step: Step) -> String {
     // `Step` is an enum of units: serde gives the name alone.
-    rmp_serde::to_vec(&step)
-        .ok()
-        .and_then(|bytes| rmp_serde::from_slice(&bytes).ok())
-        .unwrap_or_default()
+    rmp_serde::to_vec(&step).ok().and_then(|bytes| rmp_serde::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 /// A failed system call.

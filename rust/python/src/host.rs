@@ -61,8 +61,13 @@ pub fn open_bind(
         other => return Err(PyValueError::new_err(format!("no such propagation: {other}"))),
     };
     // Docker makes a recursive bind read-only as a whole where the kernel can.
-    let options =
-        BindOptions { recursive, readonly: read_only, readonly_recursive: read_only, propagation, ..BindOptions::default() };
+    let options = BindOptions {
+        recursive,
+        readonly: read_only,
+        readonly_recursive: read_only,
+        propagation,
+        ..BindOptions::default()
+    };
     let opened = py.detach(|| host::open_bind(&path, options));
     opened.map(|(fd, file)| (fd.into_raw_fd(), file)).map_err(error::host)
 }

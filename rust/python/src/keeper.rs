@@ -45,7 +45,7 @@ impl<'a> From<&'a Container> for Found<'a> {
 
 /// See `_core.pyi`.
 #[pyfunction]
-pub fn read_journal<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyBytes>> {
+pub fn read_journal(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyBytes>> {
     let containers = py.detach(|| journal::read_journal(&path)).map_err(error::io)?;
     let found: Vec<Found<'_>> = containers.iter().map(Found::from).collect();
     let bytes = rmp_serde::to_vec_named(&found).map_err(|error| PyValueError::new_err(error.to_string()))?;

@@ -54,6 +54,18 @@ impl Launched {
     fn timings<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.timings)
     }
+
+    fn wait(&mut self, py: Python<'_>) -> PyResult<i32> {
+        let (pid, helper) = (self.pid, self.helper.take());
+        let code = py.detach(|| {
+            if let Some(helper) = helper {
+                collect(helper)?;
+            }
+            collect(pid)
+        });
+        self.mount_ns = None;
+        code.map_err(error::os)
+    }
 }
 
 /// The thread.
@@ -148,8 +160,7 @@ impl Launcher {
     }
 
     fn launch(&self, py: Python<'_>, spec: &[u8], fds: Vec<i32>) -> PyResult<Launched> {
-        let spec: LaunchSpec =
-            rmp_serde::from_slice(spec).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let spec: LaunchSpec = rmp_serde::from_slice(spec).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let fds = fds.into_iter().map(|fd| duplicate(borrow(fd)?)).collect::<PyResult<Vec<_>>>()?;
         let launched = self
             .on_thread(py, move |state| {
@@ -158,8 +169,8 @@ impl Launcher {
             .map_err(|failure| error::host(failure.error))?;
         let pid = Pid::from_raw(launched.pid).ok_or_else(|| error::os(Errno::SRCH))?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(error::os)?;
-        let timings = rmp_serde::to_vec_named(&launched.timings)
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let timings =
+            rmp_serde::to_vec_named(&launched.timings).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let raw = |fd: Option<OwnedFd>| fd.map(IntoRawFd::into_raw_fd);
         Ok(Launched {
             pid: launched.pid,
@@ -174,19 +185,6 @@ impl Launcher {
         })
     }
 
-    fn wait(&self, py: Python<'_>, launched: &mut Launched) -> PyResult<i32> {
-        let helper = launched.helper.take();
-        let pid = launched.pid;
-        let code = py.detach(|| {
-            if let Some(helper) = helper {
-                collect(helper)?;
-            }
-            collect(pid)
-        });
-        launched.mount_ns = None;
-        code.map_err(error::os)
-    }
-
     fn close(&mut self, py: Python<'_>) -> PyResult<()> {
         self.jobs = None;
         let Some(thread) = self.thread.take() else { return Ok(()) };
@@ -197,8 +195,7 @@ impl Launcher {
 /// Waits for a child's end; its exit code, or 128 + signal.
 fn collect(pid: i32) -> Result<i32, Errno> {
     let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
-    let status =
-        rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED))?;
+    let status = rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED))?;
     let status = status.ok_or(Errno::CHILD)?;
     Ok(status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).unwrap_or_default())
 }

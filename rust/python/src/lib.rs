@@ -3,6 +3,9 @@
 //!
 //! The interface is described, with its types, in `python/ardock/_core.pyi`.
 
+#![allow(clippy::needless_pass_by_value)] // PyO3 hands over arguments that it has converted
+#![allow(missing_docs)] // each item is described, with its Python types, in `_core.pyi`
+
 mod client;
 mod error;
 mod host;
