@@ -132,6 +132,16 @@ class Tmux:
         """Press a key by tmux's name, such as C-c."""
         self._tmux("send-keys", name)
 
+    def press_until(self, name: str, words: str) -> None:
+        """Press a key again and again until words appear: a program may not be there yet to be told."""
+        for _ in range(15):
+            self.key(name)
+            for _ in range(10):
+                if words in self.screen():
+                    return
+                time.sleep(0.1)
+        pytest.fail(f"{name} had no effect; the terminal shows:\n{self.screen()}")
+
     def resize(self, rows: int, columns: int) -> None:
         """Make the terminal another size."""
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))

@@ -40,6 +40,7 @@ def ardock(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Com
         (["run", "-a", "stdin", "--rootfs", "/", "true"], "-a, --attach stdin alone is not supported: it would leave the container running detached"),
         (["run", "-d", "alpine"], "-d, --detach is not supported: containers end with their command for now"),
         (["run", "-p", "80:80", "alpine"], "-p, --publish is not supported: there are no networks yet but none and host, so no port can be published"),
+        (["run", "--rootfs", "/", "-v", "/tmp:/m", "--tmpfs", "/m/", "true"], 'duplicate mount point: "/m" is the target of more than one -v, --mount or --tmpfs'),
         (["run", "--env-file", "/none", "--rootfs", "/", "true"], '--env-file: cannot read "/none": No such file or directory'),
     ],
 )  # fmt: skip

@@ -91,6 +91,13 @@ def test_our_reader_may_leave_early(ardock: Ardock) -> None:
     assert int(done.stdout.splitlines()[1]) in {1, 141}
 
 
+def test_output_that_cannot_be_written_is_an_error_and_ends_the_container(ardock: Ardock) -> None:
+    with open("/dev/full", "wb", buffering=0) as full, ardock.start("yes", stdout=full) as process:
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 125
+    assert err == b"ardock: cannot write the container's output to standard output: No space left on device\n"
+
+
 def test_output_before_the_exit_is_complete_though_a_grandchild_holds_the_pipe(ardock: Ardock) -> None:
     begun = time.monotonic()
     done = ardock.run("--pid", "host", "sh", "-c", "sleep 5 & head -c 1000000 /dev/zero; exit 4")

@@ -80,14 +80,14 @@ def test_an_interactive_shell_has_a_terminal_job_control_and_the_size(tmux: Tmux
     tmux.key("C-c")
 
     # Job control inside: Ctrl-Z stops the foreground job, fg continues it, Ctrl-C ends it and not the shell.
-    tmux.enter("sleep 1000")
-    tmux.key("C-z")
-    tmux.wait_for(lambda screen: "Stopped" in screen)
-    tmux.enter("jobs; fg")
-    tmux.wait_for(lambda screen: screen.count("sleep 1000") >= 3)
-    tmux.key("C-c")
+    # The backslash is the shell's: only the output holds the word as it is waited for.
+    tmux.enter("sh -c 'trap \"echo inter\\rupted; exit 7\" INT; echo started; while :; do sleep 0.1; done'")
+    tmux.wait_for_line("started")
+    tmux.press_until("C-z", "Stopped")
+    tmux.enter("fg")
+    tmux.press_until("C-c", "interrupted")
     tmux.enter("echo code=$?")
-    tmux.wait_for_line("code=130")
+    tmux.wait_for_line("code=7")
 
     # Ctrl-D ends the shell; the exit code is its own; the terminal is as before.
     tmux.enter("exit 5")

@@ -88,6 +88,7 @@ def test_a_relative_volume_is_beneath_the_working_directory(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     assert value_of(f.VOLUME, "./a:/b") == [Bind(f"{tmp_path}/a", "/b", create_source=True)]
     assert value_of(f.VOLUME, ".:/b") == [Bind(str(tmp_path), "/b", create_source=True)]
+    assert value_of(f.VOLUME, "../a/../b:/b") == [Bind(f"{tmp_path.parent}/b", "/b", create_source=True)]
     assert value_of(f.MOUNT, "type=bind,src=./a,dst=/b") == [Bind(f"{tmp_path}/a", "/b")]
 
 

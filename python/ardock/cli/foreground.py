@@ -121,6 +121,8 @@ class Foreground:
                             id_file.write(container.id)
                         self._container = container
                         gc.enable()  # From here on there is time, and perhaps days of it.
+                        if self._window_size() != size:
+                            await self._resize()
                         await self._attend(container)
 
     async def _attend(self, container: RunningContainer) -> None:
@@ -174,7 +176,10 @@ class Foreground:
             )
 
     async def _copy_input(self, container: RunningContainer, sink: int, waken: int) -> None:
-        ended = await _in_thread(0, sink, waken, drain=False)
+        try:
+            ended = await _in_thread(0, sink, waken, drain=False)
+        except OSError as error:  # A directory, for example.
+            raise CliError(f"cannot read standard input for the container: {error.strerror}") from error
         if ended is streams.Ended.WOKEN:
             return
         if container.stdin is not None:
@@ -188,7 +193,11 @@ class Foreground:
             with open(os.devnull, "wb", buffering=0) as nothing:  # noqa: ASYNC230, PTH123 - it never blocks
                 await _in_thread(source, nothing.fileno(), waken, drain=True)
             return
-        ended = await _in_thread(source, sink, waken, drain=True)
+        try:
+            ended = await _in_thread(source, sink, waken, drain=True)
+        except OSError as error:  # A full disk, for example.
+            stream = {1: "output", 2: "error"}[sink]
+            raise CliError(f"cannot write the container's output to standard {stream}: {error.strerror}") from error
         if ended is not streams.Ended.SINK or container.exit is not None:
             return
         # Nobody reads our output any more. What a program of a pipeline would get now is SIGPIPE; as the first

@@ -6,6 +6,7 @@ The syntax and its rules are docker/cli's (opts/mount.go, cli/compose/loader/vol
 
 from __future__ import annotations
 
+import os
 import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -90,7 +91,7 @@ def _host_path(source: str) -> str:
         raise ValueError("~ is the shell's to expand: write $HOME, or leave it outside of quotes")
     # Docker takes a word without a slash as a volume's name; `.` and `..` are paths.
     if source in {".", ".."} or source.startswith(("./", "../")):
-        return str(Path(source).absolute().resolve(strict=False))
+        return os.path.abspath(source)  # noqa: PTH100 - by its words, as Docker does it: Path keeps `..`
     if not source.startswith("/"):
         raise ValueError(f"named volumes are not supported yet: give {source} as a path (./{source})")
     return source
@@ -138,7 +139,7 @@ def mount(value: str) -> Bind | Tmpfs:
     if propagation not in PROPAGATIONS:
         raise ValueError(f"invalid bind-propagation {propagation}: give one of {', '.join(PROPAGATIONS)}")
     return Bind(
-        str(Path(source).absolute()) if source == "." or source.startswith("./") else _host_path(source),
+        _host_path(source),
         _target(target),
         read_only=read_only,
         propagation=cast("Propagation", propagation),

@@ -8,6 +8,7 @@ judged with the machine or the root file system at hand is left to the engine;
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
@@ -164,7 +165,16 @@ def _labels(values: Values) -> dict[str, str]:
 
 
 def _mounts(values: Values) -> tuple[Mount, ...]:
-    return tuple(_mount(entry) for entry in (*values.many(f.VOLUME), *values.many(f.MOUNT)))
+    entries = (*values.many(f.VOLUME), *values.many(f.MOUNT))
+    seen: set[str] = set()
+    for target in (*(entry.target for entry in entries), *(path for path, _ in values.many(f.TMPFS))):
+        place = posixpath.normpath(target)
+        if place in seen:
+            raise UsageError(
+                f"duplicate mount point: {quoted(place)} is the target of more than one -v, --mount or --tmpfs"
+            )
+        seen.add(place)
+    return tuple(_mount(entry) for entry in entries)
 
 
 def _mount(entry: Bind | Tmpfs) -> Mount:
