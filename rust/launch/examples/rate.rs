@@ -43,13 +43,17 @@ fn main() {
                 drop(l.mount_ns);
                 common::clean_soon(&bench.home, &spec);
                 let t = l.timings;
-                for (sum, part) in sums.iter_mut().zip([t.prepare, t.cgroup, t.stdio, t.clone, t.join, t.root, t.mounts, t.process, t.exec, t.total]) {
+                for (sum, part) in sums
+                    .iter_mut()
+                    .zip([t.prepare, t.cgroup, t.stdio, t.clone, t.join, t.root, t.mounts, t.process, t.exec, t.total])
+                {
                     *sum += u64::from(part);
                 }
             }
             if number == 0 {
                 let n = (count / processes) as u64;
-                let names = ["prepare", "cgroup", "stdio", "clone", "join", "root", "mounts", "process", "exec", "total"];
+                let names =
+                    ["prepare", "cgroup", "stdio", "clone", "join", "root", "mounts", "process", "exec", "total"];
                 for (name, sum) in names.iter().zip(sums) {
                     print!("{name} {} ", sum / n);
                 }

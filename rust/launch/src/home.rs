@@ -19,9 +19,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::fs::{Mode, OFlags, CWD};
 use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use crate::cgroup::{self, Hierarchies};
 use crate::error::{LaunchError, Step};
@@ -78,8 +78,7 @@ impl Home {
     /// Needs CAP_SYS_ADMIN. The thread never comes back.
     pub fn enter(config: &HomeConfig) -> Result<Self, LaunchError> {
         let namespaces = libc::CLONE_NEWNS | libc::CLONE_FS;
-        sys::unshare(namespaces)
-            .map_err(|errno| LaunchError::os(Step::Root, "a private mount namespace", errno))?;
+        sys::unshare(namespaces).map_err(|errno| LaunchError::os(Step::Root, "a private mount namespace", errno))?;
         rustix::mount::mount_change(
             "/",
             rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,

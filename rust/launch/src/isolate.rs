@@ -253,11 +253,10 @@ mod tests {
 
     #[test]
     fn all_that_is_not_kept_is_private() {
-        assert_eq!(gaps(vec![0x9000..0xa000, 0x1000..0x3000, 0x3000..0x4000]), [
-            0..0x1000,
-            0x4000..0x9000,
-            0xa000..TOP
-        ]);
+        assert_eq!(
+            gaps(vec![0x9000..0xa000, 0x1000..0x3000, 0x3000..0x4000]),
+            [0..0x1000, 0x4000..0x9000, 0xa000..TOP]
+        );
     }
 
     #[test]

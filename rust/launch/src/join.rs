@@ -67,7 +67,10 @@ fn fork_and_wait(isolated: &Isolated, progress: &Watched<'_>) -> Result<(), i32>
     // SAFETY: the program's process uses `last` and `alone`, which are on its
     // stack, and what `last` refers to.
     unsafe { isolated.hide_the_rest() }?;
-    let flags = (libc::CLONE_PARENT | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID) as u64;
+    // Not CLONE_VFORK: nothing is shared that would have to be waited for, and
+    // a process that a container has made to live on without an execve would
+    // hold the helper though it has told of a failure.
+    let flags = (libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64;
     #[allow(unsafe_code)]
     // SAFETY: no CLONE_VM.
     let child = unsafe { sys::fork(flags, &slot.child_pid) }?;

@@ -93,8 +93,7 @@ fn above_streams(fd: OwnedFd) -> Result<OwnedFd, LaunchError> {
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
     }
-    rustix::io::fcntl_dupfd_cloexec(&fd, 3)
-        .map_err(|errno| LaunchError::os(Step::Stdio, "", errno.raw_os_error()))
+    rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(|errno| LaunchError::os(Step::Stdio, "", errno.raw_os_error()))
 }
 
 impl Streams {
@@ -130,7 +129,11 @@ impl Streams {
                 Stream::Fd(index) => {
                     let fd = descriptor(Step::Stdio, fds, index)?;
                     if fd <= 2 {
-                        return Err(LaunchError::because(Step::Stdio, "", "a given descriptor is a standard stream of the launcher's"));
+                        return Err(LaunchError::because(
+                            Step::Stdio,
+                            "",
+                            "a given descriptor is a standard stream of the launcher's",
+                        ));
                     }
                     fd
                 }
@@ -143,8 +146,7 @@ impl Streams {
                     null.unwrap_or_default()
                 }
                 Stream::Own(OwnStream::Pipe) => {
-                    let (reader, writer) =
-                        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed)?;
+                    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(failed)?;
                     let (ours, theirs) = if number == 0 { (writer, reader) } else { (reader, writer) };
                     let theirs = above_streams(theirs)?;
                     if process.uid != 0 {
@@ -531,7 +533,9 @@ fn explain(mut error: LaunchError) -> LaunchError {
             match errno {
                 libc::ENOENT => "no such program in the container, or the interpreter it names is missing",
                 libc::ENOEXEC => "it is neither a binary for this machine nor a script that begins with #!",
-                libc::E2BIG => "arguments and environment are too long together, or the memory limit is too small for them",
+                libc::E2BIG => {
+                    "arguments and environment are too long together, or the memory limit is too small for them"
+                }
                 _ => "",
             }
         }
@@ -546,7 +550,9 @@ fn explain(mut error: LaunchError) -> LaunchError {
         (Step::Proc | Step::Dev | Step::Sys, libc::EROFS) => {
             "the folder is missing and the root file system is read-only; make it there first"
         }
-        (Step::File | Step::Mount, libc::EROFS) => "the target is missing and the root file system is read-only; make it there first",
+        (Step::File | Step::Mount, libc::EROFS) => {
+            "the target is missing and the root file system is read-only; make it there first"
+        }
         (Step::File | Step::Mount, libc::ENOTDIR | libc::EINVAL) => {
             "source and target must both be folders or both be files, and options be the file system's"
         }
@@ -606,8 +612,9 @@ pub fn exec(
     if spec.stdio.terminal.is_some() {
         // The terminal is opened by the helper, inside of the container.
         use rustix::net as n;
-        let (ours, theirs) = n::socketpair(n::AddressFamily::UNIX, n::SocketType::STREAM, n::SocketFlags::CLOEXEC, None)
-            .map_err(failed)?;
+        let (ours, theirs) =
+            n::socketpair(n::AddressFamily::UNIX, n::SocketType::STREAM, n::SocketFlags::CLOEXEC, None)
+                .map_err(failed)?;
         streams = Streams { own: [0, 1, 2], ..Streams::default() };
         socket = Some((ours, theirs));
     } else {
@@ -690,9 +697,8 @@ pub fn exec(
 /// A file of /proc/PID of a process that is named by a pidfd.
 fn of_target(target: BorrowedFd<'_>, file: &str) -> Result<String, LaunchError> {
     let failed = |errno| explain(LaunchError::os(Step::JoinNamespace, "", errno));
-    let read = |path: String| {
-        std::fs::read_to_string(path).map_err(|error| failed(error.raw_os_error().unwrap_or(libc::EIO)))
-    };
+    let read =
+        |path: String| std::fs::read_to_string(path).map_err(|error| failed(error.raw_os_error().unwrap_or(libc::EIO)));
     let info = read(format!("/proc/self/fdinfo/{}", target.as_raw_fd()))?;
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|pid| pid.trim().parse::<i32>().ok());
     let pid = pid.filter(|pid| *pid > 0).ok_or_else(|| failed(libc::ESRCH))?;
@@ -733,4 +739,3 @@ fn receive_fd(socket: &OwnedFd) -> Result<OwnedFd, LaunchError> {
         })
         .ok_or_else(|| failed(libc::EPROTO))
 }
-

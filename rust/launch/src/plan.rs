@@ -145,14 +145,8 @@ pub(crate) struct Plan<'a> {
 }
 
 /// Docker's device nodes.
-const NODES: &[(&str, u32, u32)] = &[
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
+const NODES: &[(&str, u32, u32)] =
+    &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Options that mount(2) takes at most: one page.
 const MOUNT_DATA: usize = 4096;
@@ -165,9 +159,11 @@ fn node(name: &str, kind: u32, mode: u32, major: u32, minor: u32, owner: (u32, u
 }
 
 fn spec_device(device: &Device) -> Result<NodePlan, LaunchError> {
-    let Some(name) = device.target.strip_prefix("/dev/").filter(|name| {
-        !name.is_empty() && !name.split('/').any(|part| part.is_empty() || part == "." || part == "..")
-    }) else {
+    let Some(name) = device
+        .target
+        .strip_prefix("/dev/")
+        .filter(|name| !name.is_empty() && !name.split('/').any(|part| part.is_empty() || part == "." || part == ".."))
+    else {
         return Err(LaunchError::because(
             Step::Dev,
             format!("device node {:?}", device.target),
@@ -311,7 +307,11 @@ fn root(spec: &LaunchSpec, fds: &[OwnedFd]) -> Result<RootPlan, LaunchError> {
         return Err(LaunchError::because(
             Step::Root,
             "",
-            format!("{} layers need {} bytes of mount options, the kernel takes {MOUNT_DATA}", layers.len(), data.len()),
+            format!(
+                "{} layers need {} bytes of mount options, the kernel takes {MOUNT_DATA}",
+                layers.len(),
+                data.len()
+            ),
         ));
     }
     let make_upper = matches!(spec.root.scratch, Scratch::Memory { .. });
@@ -379,7 +379,11 @@ fn sysctl(name: &str, choice: &crate::spec::Namespaces) -> Result<CString, Launc
 fn sysctl_path(name: &str) -> Result<CString, LaunchError> {
     let path = if name.contains('/') { name.to_owned() } else { name.replace('.', "/") };
     if path.is_empty() || path.split('/').any(|part| part.is_empty() || part == "..") {
-        return Err(LaunchError::because(Step::Sysctl, format!("{name:?}"), "it is not the name of a kernel parameter"));
+        return Err(LaunchError::because(
+            Step::Sysctl,
+            format!("{name:?}"),
+            "it is not the name of a kernel parameter",
+        ));
     }
     c_path(Step::Sysctl, format!("sys/{path}"))
 }
@@ -409,7 +413,11 @@ impl<'a> Plan<'a> {
                 nodes.push(spec_device(device)?);
             }
         } else if !spec.devices.is_empty() {
-            return Err(LaunchError::because(Step::Dev, spec.devices[0].target.clone(), "there is no /dev to put it in"));
+            return Err(LaunchError::because(
+                Step::Dev,
+                spec.devices[0].target.clone(),
+                "there is no /dev to put it in",
+            ));
         }
         // One tmpfs holds /dev, /dev/shm, generated files and, with scratch in
         // memory, what the container writes: its size is the scratch size.
@@ -515,10 +523,7 @@ impl<'a> Plan<'a> {
 
 /// A detached devpts instance with a terminal opened on it: (instance,
 /// master, slave).
-pub(crate) fn open_terminal(
-    size: (u16, u16),
-    uid: u32,
-) -> Result<(OwnedFd, OwnedFd, OwnedFd), LaunchError> {
+pub(crate) fn open_terminal(size: (u16, u16), uid: u32) -> Result<(OwnedFd, OwnedFd, OwnedFd), LaunchError> {
     use std::os::fd::FromRawFd;
     let failed = |errno| LaunchError::os(Step::Stdio, "a terminal", errno);
     #[allow(unsafe_code)]
@@ -577,7 +582,10 @@ mod tests {
     #[test]
     fn sysctl_names_become_paths_beneath_proc_sys() {
         assert_eq!(sysctl_path("net.ipv4.ip_forward").unwrap().as_c_str(), c"sys/net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding").unwrap().as_c_str(), c"sys/net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(
+            sysctl_path("net/ipv4/conf/eth0.1/forwarding").unwrap().as_c_str(),
+            c"sys/net/ipv4/conf/eth0.1/forwarding"
+        );
         assert!(sysctl_path("net/../../kcore").is_err());
         assert!(sysctl_path("").is_err());
     }

@@ -79,10 +79,7 @@ fn candidates(program: &CStr, env: &[CString]) -> Result<Vec<CString>, LaunchErr
     if name.contains(&b'/') {
         return Ok(vec![program.to_owned()]);
     }
-    let path = env
-        .iter()
-        .find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="))
-        .unwrap_or(DEFAULT_PATH);
+    let path = env.iter().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
     path.split(|byte| *byte == b':')
         .map(|folder| {
             let folder = if folder.is_empty() { b".".as_slice() } else { folder };
@@ -220,8 +217,22 @@ pub(crate) struct Last<'a> {
 /// `nofile` and the like, Docker's `--ulimit` names.
 fn rlimit_name(resource: u32) -> &'static str {
     const NAMES: [&str; 16] = [
-        "cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks", "sigpending",
-        "msgqueue", "nice", "rtprio", "rttime",
+        "cpu",
+        "fsize",
+        "data",
+        "stack",
+        "core",
+        "rss",
+        "nproc",
+        "nofile",
+        "memlock",
+        "as",
+        "locks",
+        "sigpending",
+        "msgqueue",
+        "nice",
+        "rtprio",
+        "rttime",
     ];
     NAMES.get(resource as usize).copied().unwrap_or("number unknown")
 }
@@ -368,11 +379,7 @@ pub(crate) fn execute(last: &Last<'_>, keeper: Option<i32>, progress: &impl Prog
     }
 }
 
-fn last_steps(
-    last: &Last<'_>,
-    keeper: Option<i32>,
-    progress: &impl Progress,
-) -> Result<std::convert::Infallible, i32> {
+fn last_steps(last: &Last<'_>, keeper: Option<i32>, progress: &impl Progress) -> Result<std::convert::Infallible, i32> {
     if last.leads {
         lead(last.terminal, progress)?;
     }

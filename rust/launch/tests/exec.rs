@@ -76,7 +76,8 @@ fn user_directory_environment_and_limits_are_those_of_its_own_spec() {
     alone(|| {
         let bench = Bench::new();
         let running = sleeper(&bench);
-        let mut spec = exec_spec(&["sh", "-c", "id -u; id -G; pwd; echo $X; ulimit -n; cat /proc/self/oom_score_adj; umask"]);
+        let mut spec =
+            exec_spec(&["sh", "-c", "id -u; id -G; pwd; echo $X; ulimit -n; cat /proc/self/oom_score_adj; umask"]);
         (spec.process.uid, spec.process.gid, spec.process.groups) = (33, 34, vec![35]);
         spec.process.cwd = "/tmp".into();
         spec.process.env = words(&["X=y", "PATH=/bin"]);
@@ -85,7 +86,9 @@ fn user_directory_environment_and_limits_are_those_of_its_own_spec() {
         spec.process.umask = 0o077;
         let ended = running.exec(&spec);
         assert_eq!(ended.lines(), ["33", "34 35", "/tmp", "y", "99", "300", "0077"], "{ended:?}");
-        for (cwd, words) in [("/missing", "it is missing"), ("/proc/1/fd/0", "a link such as"), ("/etc/passwd", "not a folder")] {
+        for (cwd, words) in
+            [("/missing", "it is missing"), ("/proc/1/fd/0", "a link such as"), ("/etc/passwd", "not a folder")]
+        {
             spec.process.cwd = cwd.into();
             let error = running.try_exec(&spec).unwrap_err().error;
             assert!(error.step == Step::Cwd && error.to_string().contains(words), "{error}");

@@ -81,10 +81,8 @@ fn nothing_is_left_behind_by_any_step_that_fails() {
         full.root.scratch = Scratch::Disk { dir: "/store/scratch/one".into(), volatile: false };
         full.namespaces.ipc = Namespace::Join(0);
         full.sysctls = vec![("net.ipv4.ip_forward".into(), "1".into())];
-        full.mounts = vec![Mount {
-            target: "/mnt".into(),
-            what: MountKind::Tmpfs { data: "size=4k".into(), flags: 0 },
-        }];
+        full.mounts =
+            vec![Mount { target: "/mnt".into(), what: MountKind::Tmpfs { data: "size=4k".into(), flags: 0 } }];
         full.process.seccomp = Some(hash);
         full.process.no_new_privileges = true;
         full.process.oom_score_adj = Some(100);

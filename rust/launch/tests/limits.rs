@@ -51,9 +51,8 @@ fn a_fork_bomb_stops_at_the_limit_on_processes() {
         let bench = Bench::new();
         // The shell gives up at the first fork that fails; the one around it
         // counts without forking.
-        let mut spec = bench.shell(
-            "(i=0; while [ $i -lt 40 ]; do sleep 60 & i=$((i+1)); done); set -- /proc/[0-9]*; echo $#",
-        );
+        let mut spec =
+            bench.shell("(i=0; while [ $i -lt 40 ]; do sleep 60 & i=$((i+1)); done); set -- /proc/[0-9]*; echo $#");
         with(&mut spec, |limits| limits.pids = Some(10));
         let ended = bench.run(&spec);
         assert!(ended.stderr.contains("can't fork"), "{ended:?}");

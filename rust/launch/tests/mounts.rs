@@ -269,7 +269,10 @@ fn targets_stay_beneath_the_root_whatever_links_there_are() {
             let mut spec = bench.spec(&["true"]);
             spec.mounts = vec![tmpfs(target, "size=4k")];
             let error = bench.refused(&spec);
-            assert!(error.step == Step::Mount && error.subject == target && !error.hint.is_empty(), "{target}: {error}");
+            assert!(
+                error.step == Step::Mount && error.subject == target && !error.hint.is_empty(),
+                "{target}: {error}"
+            );
         }
         for path in ["/store/rootfs/nowhere", "/store/nowhere", "/nowhere", "/real"] {
             assert!(!Path::new(path).exists(), "{path} was made");
@@ -317,7 +320,9 @@ fn generated_files_are_writable_and_replace_the_images() {
             std::fs::write(rootfs.join("run/systemd/resolve/stub-resolv.conf"), "image").unwrap();
             vec![]
         });
-        let ended = bench.run(&bench.shell("cat /etc/hosts /etc/resolv.conf; echo more >> /etc/hosts; tail -n1 /etc/hosts; stat -c '%a %u' /etc/hosts"));
+        let ended = bench.run(&bench.shell(
+            "cat /etc/hosts /etc/resolv.conf; echo more >> /etc/hosts; tail -n1 /etc/hosts; stat -c '%a %u' /etc/hosts",
+        ));
         assert_eq!(ended.lines(), ["127.0.0.1\tlocalhost", "nameserver 192.0.2.1", "more", "644 0"], "{ended:?}");
         assert_eq!(std::fs::read_to_string("/store/rootfs/etc/hosts").unwrap(), "image");
         let mut spec = bench.spec(&["true"]);

@@ -24,7 +24,9 @@ fn the_hosts_network_is_seen_whole_and_stays_writable_for_the_host() {
         let mut spec = bench.shell("ls /sys/class/net; readlink /proc/self/ns/net; touch /sys/x");
         spec.namespaces.net = Namespace::HOST;
         let ended = bench.run(&spec);
-        let mut names: Vec<String> = std::fs::read_dir("/proc/sys/net/ipv4/conf").unwrap().flatten()
+        let mut names: Vec<String> = std::fs::read_dir("/proc/sys/net/ipv4/conf")
+            .unwrap()
+            .flatten()
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .filter(|name| name != "all" && name != "default")
             .collect();
@@ -48,7 +50,8 @@ fn network_ipc_and_uts_are_joined_by_descriptor() {
     needs_root!();
     alone(|| {
         let bench = Bench::new();
-        let mut first = bench.shell("hostname first; mkdir /dev/mqueue 2>/dev/null; touch /dev/mqueue/mine; echo up; read line");
+        let mut first =
+            bench.shell("hostname first; mkdir /dev/mqueue 2>/dev/null; touch /dev/mqueue/mine; echo up; read line");
         first.stdio.stdin = Stream::PIPE;
         first.process.capabilities = caps(DOCKER_CAPS | SYS_ADMIN);
         let mut first = bench.start(&first);
@@ -56,7 +59,8 @@ fn network_ipc_and_uts_are_joined_by_descriptor() {
         let pid = first.launched.pid;
         let fds: Vec<OwnedFd> =
             ["net", "ipc", "uts"].iter().map(|name| open(&format!("/proc/{pid}/ns/{name}"))).collect();
-        let mut spec = bench.shell("hostname; ls /dev/mqueue; for n in net ipc uts pid; do readlink /proc/self/ns/$n; done");
+        let mut spec =
+            bench.shell("hostname; ls /dev/mqueue; for n in net ipc uts pid; do readlink /proc/self/ns/$n; done");
         spec.hostname = None;
         spec.namespaces.net = Namespace::Join(0);
         spec.namespaces.ipc = Namespace::Join(1);

@@ -115,7 +115,8 @@ fn its_working_directory_is_made_for_its_user_and_never_outside() {
         assert_eq!(bench.run(&spec).lines()[0], "/tmp");
         // CVE-2024-21626: through a descriptor of the launcher's.
         let numbers = (3..30).map(|number| format!("/proc/self/fd/{number}"));
-        for cwd in numbers.chain(["/magic".into(), "/proc/self/cwd".into(), "/proc/1/root".into(), "/dangling".into()]) {
+        for cwd in numbers.chain(["/magic".into(), "/proc/self/cwd".into(), "/proc/1/root".into(), "/dangling".into()])
+        {
             spec.process.cwd = cwd.clone();
             let error = bench.refused(&spec);
             assert!(error.step == Step::Cwd && error.subject == cwd, "{cwd}: {error}");
@@ -163,7 +164,8 @@ fn kernel_parameters_are_set_in_its_own_namespaces_and_the_hosts_refused() {
     needs_root!();
     alone(|| {
         let bench = Bench::new();
-        let mut spec = bench.shell("cd /proc/sys; cat net/ipv4/ip_forward kernel/msgmax fs/mqueue/msg_max kernel/domainname");
+        let mut spec =
+            bench.shell("cd /proc/sys; cat net/ipv4/ip_forward kernel/msgmax fs/mqueue/msg_max kernel/domainname");
         let set = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
         spec.sysctls = set(&[
             ("net.ipv4.ip_forward", "1"),

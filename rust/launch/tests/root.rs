@@ -313,7 +313,9 @@ fn sysfs_and_cgroups_are_read_only_and_the_cgroups_its_own() {
         ));
         assert_eq!(ended.lines(), ["67108864", "64", "1", "1", "1", "1", "1"], "{ended:?}");
         assert_eq!(ended.stderr.matches("Read-only file system").count(), 4, "{ended:?}");
-        let mut spec = bench.shell("mkdir /sys/fs/cgroup/memory/x && rmdir /sys/fs/cgroup/memory/x && echo 1400 > /sys/class/net/lo/mtu");
+        let mut spec = bench.shell(
+            "mkdir /sys/fs/cgroup/memory/x && rmdir /sys/fs/cgroup/memory/x && echo 1400 > /sys/class/net/lo/mtu",
+        );
         spec.filesystems.writable = true;
         spec.process.capabilities = caps(DOCKER_CAPS | 1 << 12);
         let ended = bench.run(&spec);

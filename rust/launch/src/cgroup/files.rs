@@ -77,11 +77,7 @@ pub(super) fn procs(base: &OwnedFd, folder: &str) -> Vec<i32> {
     let text = read(base, &format!("{folder}/cgroup.procs")).unwrap_or_default();
     // A number cut short would be another process's.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .filter(|pid| *pid > 0)
-        .collect()
+    whole.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
 }
 
 /// How many.

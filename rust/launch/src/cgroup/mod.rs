@@ -74,11 +74,7 @@ pub fn find(mountinfo: &str) -> Vec<Found> {
                 }
             }
             "cgroup2" if v2.is_none() => {
-                v2 = Some(Found {
-                    name: "unified".into(),
-                    controllers: Vec::new(),
-                    mountpoint: mountpoint.to_owned(),
-                });
+                v2 = Some(Found { name: "unified".into(), controllers: Vec::new(), mountpoint: mountpoint.to_owned() });
             }
             _ => {}
         }
@@ -264,8 +260,7 @@ impl Hierarchies {
     /// Names of the folders beneath `parent`, of all hierarchies together.
     #[must_use]
     pub fn children(&self, parent: &str) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.bases().into_iter().flat_map(|base| files::folders(base, parent)).collect();
+        let mut names: Vec<String> = self.bases().into_iter().flat_map(|base| files::folders(base, parent)).collect();
         names.sort();
         names.dedup();
         names

@@ -10,8 +10,7 @@ use crate::spec::{Cgroup, DeviceRule, Resources};
 /// Controllers that ardock uses, in the order in which a child enters them:
 /// memory first, so that what the launch allocates is the container's; cpu
 /// last, because a small quota throttles all that follows (DESIGN 3.4).
-pub(super) const CONTROLLERS: &[&str] =
-    &["memory", "pids", "devices", "cpuset", "blkio", "freezer", "cpuacct", "cpu"];
+pub(super) const CONTROLLERS: &[&str] = &["memory", "pids", "devices", "cpuset", "blkio", "freezer", "cpuacct", "cpu"];
 
 /// A hierarchy's place in that order.
 pub(super) fn order(controllers: &[String]) -> usize {
@@ -113,9 +112,9 @@ impl Hierarchy {
             files::write(&self.base, &format!("{folder}/{file}"), value).map_err(|errno| {
                 let error = LaunchError::os(Step::Cgroup, format!("{file} = {value}"), errno);
                 match (*file, errno) {
-                    ("memory.memsw.limit_in_bytes", libc::ENOENT) => {
-                        error.hint("this kernel does not account swap (boot it with swapaccount=1), leave --memory-swap out")
-                    }
+                    ("memory.memsw.limit_in_bytes", libc::ENOENT) => error.hint(
+                        "this kernel does not account swap (boot it with swapaccount=1), leave --memory-swap out",
+                    ),
                     _ => error,
                 }
             })?;
@@ -214,7 +213,10 @@ pub(super) fn prepare(all: &[Hierarchy], spec: &Cgroup) -> Result<Prepared, Laun
 /// A limit whose controller is not there is refused, never ignored.
 fn unsupported(all: &[Hierarchy], resources: &Resources) -> Result<(), LaunchError> {
     let asked = [
-        ("memory", resources.memory.is_some() || resources.memory_swap.is_some() || resources.memory_reservation.is_some()),
+        (
+            "memory",
+            resources.memory.is_some() || resources.memory_swap.is_some() || resources.memory_reservation.is_some(),
+        ),
         ("pids", resources.pids.is_some()),
         ("cpuset", resources.cpuset_cpus.is_some() || resources.cpuset_mems.is_some()),
         ("cpu", resources.cpu_quota.is_some() || resources.cpu_period.is_some() || resources.cpu_shares.is_some()),
@@ -234,12 +236,7 @@ fn unsupported(all: &[Hierarchy], resources: &Resources) -> Result<(), LaunchErr
 /// The `tasks` files of a running container, in the order of entering.
 /// `groups` is /proc/PID/cgroup of its first process: the group of its device
 /// rules is shared by all containers that have the same and is found there.
-pub(super) fn tasks_of(
-    all: &[Hierarchy],
-    parent: &str,
-    name: &str,
-    groups: &str,
-) -> Result<Vec<OwnedFd>, LaunchError> {
+pub(super) fn tasks_of(all: &[Hierarchy], parent: &str, name: &str, groups: &str) -> Result<Vec<OwnedFd>, LaunchError> {
     let mut tasks = Vec::new();
     for hierarchy in all {
         let folder = if hierarchy.has("devices") {

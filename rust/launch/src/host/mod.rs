@@ -65,14 +65,9 @@ pub fn open_bind(path: &Path, options: BindOptions) -> Result<(OwnedFd, bool), L
     if !path.is_absolute() {
         return Err(LaunchError::because(Step::Mount, shown(), "the source of a bind mount must be an absolute path"));
     }
-    let opened = rustix::fs::openat2(
-        CWD,
-        path,
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    )
-    .map_err(|errno| failed(errno.raw_os_error()))?;
+    let opened =
+        rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+            .map_err(|errno| failed(errno.raw_os_error()))?;
     let file = sys::mode_of(opened.as_raw_fd()).map_err(failed)? & libc::S_IFMT != libc::S_IFDIR;
     let recursive = if options.recursive { sys::AT_RECURSIVE } else { 0 };
     let tree = sys::clone_tree(opened.as_raw_fd(), c"", sys::AT_EMPTY | recursive).map_err(failed)?;

@@ -170,7 +170,10 @@ mod tests {
 
     #[test]
     fn a_group_that_is_asked_for_takes_the_place_of_the_users_own() {
-        assert_eq!(user("web:video", &["audio", "7"]).unwrap(), User { uid: 33, gid: 44, groups: vec![7, 29], home: "/var/www".into() });
+        assert_eq!(
+            user("web:video", &["audio", "7"]).unwrap(),
+            User { uid: 33, gid: 44, groups: vec![7, 29], home: "/var/www".into() }
+        );
     }
 
     #[test]

@@ -305,14 +305,7 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> Outcome {
     let header = [0x2008_0522u32, 0];
     let low = |set: u64| set as u32;
     let high = |set: u64| (set >> 32) as u32;
-    let data = [
-        low(effective),
-        low(permitted),
-        low(inheritable),
-        high(effective),
-        high(permitted),
-        high(inheritable),
-    ];
+    let data = [low(effective), low(permitted), low(inheritable), high(effective), high(permitted), high(inheritable)];
     call!(libc::SYS_capset, header.as_ptr(), data.as_ptr())
 }
 
@@ -461,9 +454,8 @@ pub fn send_fd(socket: i32, fd: i32) -> Outcome {
     let mut byte = 0u8;
     let mut vector = libc::iovec { iov_base: core::ptr::from_mut(&mut byte).cast(), iov_len: 1 };
     // SAFETY: all-zero bytes are a valid `cmsghdr` and `msghdr`.
-    let (mut control, mut message) = unsafe {
-        (Control { header: core::mem::zeroed(), fd }, core::mem::zeroed::<libc::msghdr>())
-    };
+    let (mut control, mut message) =
+        unsafe { (Control { header: core::mem::zeroed(), fd }, core::mem::zeroed::<libc::msghdr>()) };
     let length = size_of::<libc::cmsghdr>() + size_of::<i32>();
     control.header.cmsg_len = length as _;
     control.header.cmsg_level = libc::SOL_SOCKET;
