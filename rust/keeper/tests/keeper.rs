@@ -203,6 +203,55 @@ fn a_log_holds_every_byte_when_the_exit_is_told() {
 }
 
 #[test]
+fn an_exit_waits_for_its_own_log_and_others_do_not() {
+    needs_root!();
+    let freezer = Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.join("tasks").exists() {
+        eprintln!("SKIPPED: no v1 freezer");
+        return;
+    }
+    let bench = bench();
+    let mut engine = bench.connect();
+    engine.prepare(&bench);
+    let log =
+        || Output { log: Some(Log { path: "logs/a1".into(), max_size: 1 << 20, max_files: 1 }), ..Output::default() };
+    // A disk that does not answer, as the writer threads see it.
+    let frozen = freezer.join(format!("ardock-{}/frozen", bench.engine));
+    fs::create_dir_all(&frozen).unwrap();
+    for task in fs::read_dir(format!("/proc/{}/task", bench.pid)).unwrap().flatten() {
+        if fs::read_to_string(task.path().join("comm")).unwrap().trim() == "ardock-writer" {
+            fs::write(frozen.join("tasks"), task.file_name().to_str().unwrap()).unwrap();
+        }
+    }
+    fs::write(frozen.join("freezer.state"), "FROZEN").unwrap();
+    engine.launch("a1", &bench.spec("a1", &["seq", "1", "100000"]), log());
+    engine.started("a1");
+    engine.launch("a2", &bench.spec("a2", &["echo", "on"]), capture());
+    assert_eq!(engine.ended("a2").stdout.as_slice(), b"on\n");
+    // Its queue is full and the program waits; it is killed, and its exit
+    // still comes after its log.
+    let req = engine.req();
+    engine.send(&[Request::Signal { req, id: "a1".into(), exec: None, signal: 9 }], &[]);
+    assert_eq!(engine.next(), Reply::Done { req });
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(engine.take(), 0, "the exit came before the log");
+    fs::write(frozen.join("freezer.state"), "THAWED").unwrap();
+    let exit = engine.ended("a1");
+    assert_eq!(exit.signal, Some(9));
+    let bytes = fs::read(bench.folder.join("root/logs/a1")).unwrap();
+    let logged: Vec<u8> = log::parse(&bytes).unwrap().1.iter().flat_map(|record| record.data.to_vec()).collect();
+    let expected: String = (1..=100_000).fold(String::new(), |text, n| text + &format!("{n}\n"));
+    assert_eq!(exit.stdout_total, logged.len() as u64);
+    assert!(expected.as_bytes().starts_with(&logged));
+    assert!(logged.len() >= 128 * 1024 && logged.len() < 400 * 1024, "the queue is bounded: {}", logged.len());
+    // The threads are the keeper's again, and the folder is nobody's.
+    for task in fs::read_to_string(frozen.join("tasks")).unwrap().lines() {
+        fs::write(freezer.join("tasks"), task).unwrap();
+    }
+    fs::remove_dir(&frozen).unwrap();
+}
+
+#[test]
 fn a_slow_reader_gets_every_byte_and_holds_up_its_own_container_alone() {
     needs_root!();
     let bench = bench();
@@ -628,7 +677,7 @@ fn held_launchers_are_bounded_and_then_launches_are_refused_by_name() {
     for number in 0..32 {
         let id = format!("h{number}");
         let mut spec = bench.spec(&id, &["true"]);
-        spec.deadline_ms = 50;
+        spec.deadline_ms = 300;
         spec.cgroup.as_mut().unwrap().join = vec![0];
         let mut launch = common::launch(number, &id, &spec, capture());
         if let Request::Launch { fds, .. } = &mut launch {
