@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -247,6 +248,9 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        // What a failed test has frozen could not die.
+        let frozen = format!("/sys/fs/cgroup/freezer/ardock-{}/frozen/freezer.state", self.engine);
+        let _ = fs::OpenOptions::new().write(true).open(frozen).map(|file| (&file).write_all(b"THAWED"));
         if self.lives() {
             self.kill();
         }
