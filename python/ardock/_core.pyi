@@ -178,14 +178,17 @@ def resolve_user(roots: Sequence[int], user: str, groups: Sequence[str]) -> tupl
         HostError: No such user or group.
     """
 
-def seccomp_compile(profile: str | None, capabilities: int) -> tuple[str, bytes]:
+def seccomp_compile(
+    profile: str | None, capabilities: int, no_new_privileges: bool, joining: bool
+) -> tuple[str, bytes]:
     """Compile a seccomp profile in Docker's JSON form (None: Docker's default) for a container with these capabilities.
 
     Returns:
         The program's SHA-256 in hexadecimal, and its ``struct sock_filter`` array.
 
     Raises:
-        HostError: The profile is malformed or asks for what cannot be done.
+        HostError: The profile is malformed, asks for what cannot be done, or forbids a call that starting the program
+            (or `joining` it to a container) takes once the policy is in force.
     """
 
 def keeper_is_alive(folder: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
 
@@ -62,3 +64,21 @@ async def test_an_error_in_the_body_comes_out_as_it_is(folders: Folders, rootfs:
         async with ardock.open_engine(**folders) as engine:
             await engine.containers.start(["sleep", "1000"], rootfs=rootfs)
             raise ZeroDivisionError
+
+
+async def test_cancelling_all_around_the_engine_ends_what_runs(folders: Folders, rootfs: str) -> None:
+    """Its connections' tasks are cancelled together with its body, and are needed all the same to kill what runs."""
+    with trio.fail_after(20):
+        with trio.move_on_after(0.4) as scope:
+            async with ardock.open_engine(**folders) as engine, trio.open_nursery() as nursery:
+                container = await engine.containers.start(["sleep", "1000"], rootfs=rootfs)
+                for _ in range(5):
+                    nursery.start_soon(partial(engine.containers.run, ["sleep", "1000"], rootfs=rootfs))
+                async for _ in engine.containers.run_many(
+                    [ardock.ContainerSpec(argv=("sleep", "1000"), rootfs=rootfs)] * 5
+                ):
+                    pass
+    assert scope.cancelled_caught
+    assert leftovers.processes(engine.id) == []
+    assert container.exit is not None
+    await container.aclose()

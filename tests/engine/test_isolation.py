@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -128,6 +129,19 @@ async def test_a_seccomp_profile_of_the_users_applies(engine: ardock.Engine, roo
     profile.write_text("{")
     with pytest.raises(ardock.InvalidArgument, match="seccomp"):
         await engine.containers.run(["true"], rootfs=rootfs, seccomp=str(profile))
+
+
+async def test_a_profile_that_forbids_what_a_start_takes_is_refused_by_name(
+    engine: ardock.Engine, rootfs: str, tmp_path: Path
+) -> None:
+    profile = tmp_path / "profile.json"
+    rule = {"names": ["capset"], "action": "SCMP_ACT_ERRNO"}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    with pytest.raises(ardock.InvalidArgument, match="capset"):
+        await engine.containers.run(["true"], rootfs=rootfs, seccomp=str(profile))
+    # With no_new_privileges the policy comes last of all, after the capabilities.
+    result = await engine.containers.run(["true"], rootfs=rootfs, seccomp=str(profile), no_new_privileges=True)
+    assert result.exit_code == 0
 
 
 async def test_sysctls_and_shm(engine: ardock.Engine, rootfs: str) -> None:

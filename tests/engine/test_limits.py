@@ -1,4 +1,3 @@
-
 """Limits really limit."""
 
 from __future__ import annotations

@@ -91,15 +91,26 @@ pub fn seccomp_compile<'py>(
     py: Python<'py>,
     profile: Option<&str>,
     capabilities: u64,
+    no_new_privileges: bool,
+    joining: bool,
 ) -> PyResult<(String, Bound<'py, PyBytes>)> {
     let compiled = py.detach(|| {
         let (compiler, kernel) = (Compiler::global(), seccomp::host_kernel());
-        match profile {
+        let program = match profile {
             None => compiler.compile_cached(Profile::docker_default(), capabilities, kernel),
             Some(json) => Profile::parse(json.as_bytes())
                 .and_then(|profile| compiler.compile_cached(&profile, capabilities, kernel)),
+        }?;
+        // What the launch core itself still calls once the program is loaded.
+        if joining {
+            program.must_allow_exec(no_new_privileges)?;
+        } else {
+            program.must_allow_launch(no_new_privileges)?;
         }
+        Ok(program)
     });
-    let program = compiled.map_err(|error| error::host(LaunchError::because(Step::Seccomp, "", error.to_string())))?;
+    let program = compiled.map_err(|error: seccomp::SeccompError| {
+        error::host(LaunchError::because(Step::Seccomp, "", error.to_string()))
+    })?;
     Ok((program.hash().to_owned(), PyBytes::new(py, program.as_bytes())))
 }

@@ -65,7 +65,7 @@ class Resolver:
         """Look up in `roots`."""
         self.roots = roots
         self._facts = facts
-        self._programs: dict[tuple[str | None, int], str] = {}
+        self._programs: dict[tuple[str | None, int, bool, bool], str] = {}
         self._code: dict[str, bytes] = {}
         self._common: dict[tuple[tuple[int, ...], User, str | None], Resolved] = {}
 
@@ -127,17 +127,18 @@ class Resolver:
             raise
         return Resolution(resolved, roots, fds)
 
-    def seccomp(self, spec: ContainerSpec, *, privileged: bool = False) -> str | None:
+    def seccomp(self, spec: ContainerSpec, *, privileged: bool = False, joining: bool = False) -> str | None:
         """The hash of the seccomp program of `spec`; compiled once for each profile and set of capabilities.
 
         Raises:
-            InvalidArgument: The profile is malformed, or an unknown capability is named.
+            InvalidArgument: The profile is malformed or forbids what starting (or `joining`) takes, or an unknown
+                capability is named.
             NotFound: The profile cannot be read.
         """
         if spec.privileged or privileged or spec.seccomp == "unconfined":
             return None
         profile = None if spec.seccomp in (None, "", "builtin") else read_profile(spec.seccomp or "")
-        key = (profile, limits.capability_mask(spec, self._facts.capabilities))
+        key = (profile, limits.capability_mask(spec, self._facts.capabilities), spec.no_new_privileges, joining)
         digest = self._programs.get(key)
         if digest is None:
             try:

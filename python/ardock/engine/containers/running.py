@@ -184,7 +184,7 @@ class ExecPlanner:
         """
         resolver = self.resolver
         user = resolver.roots.user(roots, container.user if spec.user is None else spec.user, container.group_add)
-        seccomp = resolver.seccomp(container, privileged=spec.privileged)
+        seccomp = resolver.seccomp(container, privileged=spec.privileged, joining=True)
         if seccomp is not None:
             program.connection.add_seccomp(seccomp, resolver.code(seccomp))
         hostname = container.hostname or program.id[: planner.SHORT_ID]
@@ -248,14 +248,7 @@ class RunningContainer(RunningProgram):
             connection.release_slot()
             raise
         connection.launch(program, req, message, ())
-        try:
-            await program.until_answered()
-        finally:
-            if not program.answered:
-                await program.kill()
-                program.close_fds()
-                if program.exit is not None:
-                    connection.ack(program.id, program.exec_id)
+        await program.until_answered_or_end()
         if program.start is None:
             assert program.error is not None, "answered without a start"
             raise program.error

@@ -120,14 +120,7 @@ class Containers:
         """
         spec = make_spec(argv, options)
         program = await self._launch(spec, capture=None)
-        try:
-            await program.until_answered()
-        finally:
-            if not program.answered:
-                await program.kill()
-                program.close_fds()
-                if program.exit is not None:
-                    program.connection.ack(program.id, None)
+        await program.until_answered_or_end()
         if program.start is None:
             assert program.error is not None, "answered without a start"
             raise program.error

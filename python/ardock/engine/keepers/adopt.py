@@ -26,8 +26,6 @@ from ardock.model.records import Adopted, Blob, ExitRecord
 
 Outcome = Literal["exited", "killed", "lost"]
 
-# Seconds for a keeper's welcome; it is a process that does nothing slow.
-_PATIENCE: Final = 10
 # 5 s in all for one that does not listen to be gone.
 _ATTEMPTS: Final = 100
 _PAUSE: Final = 0.05
@@ -105,12 +103,10 @@ async def _connect(folders: Folders, number: int, nursery: trio.Nursery) -> Conn
         raise KeeperUnavailable(f"keeper {number} cannot be reached: {error.strerror}") from error
     connection = Connection(client, number)
     try:
-        with trio.fail_after(_PATIENCE):
-            await nursery.start(connection.run)
-    except trio.TooSlowError:
-        raise KeeperUnavailable(f"keeper {number} ({folders.keepers / str(number)}) does not answer") from None
+        await connection.greet()
     except KeeperLost:
         return None  # It ended while we were connecting, as an empty one does.
+    nursery.start_soon(connection.run)
     return connection
 
 

@@ -21,12 +21,14 @@ from ardock.engine.keepers import mapping
 from ardock.engine.keepers.outbox import Outbox
 from ardock.engine.keepers.program import Program
 from ardock.model import messages as m
-from ardock.model.errors import ArdockError, KeeperLost, NotFound, NotRunning, ProtocolViolation
+from ardock.model.errors import ArdockError, KeeperLost, KeeperUnavailable, NotFound, NotRunning, ProtocolViolation
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[m.Reply]).decode
 # Packets taken in one wake-up, so that other tasks get their turn.
 _MOST_PACKETS: Final = 64
+# Seconds for a keeper's welcome; it is a process that does nothing slow.
+_PATIENCE: Final = 10
 
 ReplyT = TypeVar("ReplyT", bound=m.Reply)
 
@@ -57,7 +59,7 @@ class Connection:
     """
 
     def __init__(self, client: _core.KeeperClient, number: int) -> None:
-        """Own `client`; nothing is sent yet."""
+        """Own `client`; nothing is sent before `greet`."""
         self.number = number
         self.pid = 0
         self.programs: dict[tuple[str, str | None], Program] = {}
@@ -76,6 +78,7 @@ class Connection:
         self._acks: list[tuple[str, str | None]] = []
         self._sender: Task | None = None
         self._blocked = False
+        self._scope = trio.CancelScope(shield=True)
 
     def __repr__(self) -> str:
         """Its number and what it holds."""
@@ -89,41 +92,52 @@ class Connection:
 
     # --- opening and closing ---
 
-    async def run(self, *, task_status: trio.TaskStatus[Connection] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve the connection until it ends; started once the keeper has said welcome.
+    async def greet(self) -> None:
+        """Say hello, and learn who answers; to be called once, before `run`. The socket is closed where this raises.
 
         Raises:
-            KeeperLost: It ended before that.
-            ProtocolViolation: The keeper speaks another version.
+            KeeperLost: The keeper ended meanwhile.
+            KeeperUnavailable: It does not answer.
+            ProtocolViolation: It speaks another version.
         """
-        failure: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._send_all)
-            nursery.start_soon(self._receive_all)
-            self._nursery = nursery
-            try:
-                welcome = await self._hello()
-            except BaseException as error:  # noqa: BLE001 - raised again below, where the nursery does not wrap it in a group
-                failure = error
-                self.close()
-            else:
-                self.pid = welcome.pid
-                self._window = max(1, welcome.window)
-                self._capacity = welcome.capacity
-                task_status.started(self)
-        if failure is not None:
-            raise failure
-
-    async def _hello(self) -> m.Welcome:
-        # The answer carries no request number: `Welcome` is filed under 0.
-        call = _Call(current_task())
-        self._calls[0] = call
-        self._outbox.add(_encode(m.Hello(version=m.VERSION)))
-        self._kick()
-        reply = await self._answer(0, call)
+        try:
+            reply = await self._first_reply()
+        except OSError as error:
+            lost = KeeperLost(f"keeper {self.number} has ended: {error.strerror}")
+            self.fail(lost)
+            raise lost from None
+        except trio.TooSlowError:
+            self.close()
+            raise KeeperUnavailable(f"keeper {self.number} does not answer") from None
+        except BaseException:
+            self.close()
+            raise
         if not isinstance(reply, m.Welcome) or reply.version != m.VERSION:
-            raise ProtocolViolation(f"keeper {self.number} answered hello with {reply!r}")
-        return reply
+            self.close()
+            words = reply.message if isinstance(reply, m.Error) else repr(reply)
+            raise ProtocolViolation(f"keeper {self.number} does not understand this engine: {words}")
+        self.pid = reply.pid
+        self._window = max(1, reply.window)
+        self._capacity = reply.capacity
+
+    async def _first_reply(self) -> m.Reply:
+        self._client.send(b"\x91" + _encode(m.Hello(version=m.VERSION)), [])
+        with trio.fail_after(_PATIENCE):
+            await trio.lowlevel.wait_readable(self._client.fileno())
+        packets, _ = self._client.receive(1)
+        if not packets:
+            raise KeeperLost(f"keeper {self.number} has ended")
+        return _decode(packets[0][0])[0]
+
+    async def run(self) -> None:
+        """Serve the connection until it ends, which `close` or the keeper sees to.
+
+        Not a cancellation from outside: whoever cleans up after one still has to talk to the keeper.
+        """
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_all)
+                nursery.start_soon(self._receive_all)
 
     def close(self) -> None:
         """Close the socket: the keeper goes on with what it holds, and ends where that is nothing."""
@@ -143,7 +157,7 @@ class Connection:
         trio.lowlevel.notify_closing(self._client.fileno())
         self._client.close()
         # Both tasks end; with them, `run` does.
-        self._nursery.cancel_scope.cancel()
+        self._scope.cancel()
         for packet in self._outbox.take_all():
             _close_all(packet.owned)
         for program in list(self.programs.values()):
@@ -463,7 +477,9 @@ class Connection:
     def _answered(
         self, reply: m.Welcome | m.Attached | m.Entry | m.Piece | m.Info | m.Done | m.Error, fds: list[int]
     ) -> int:
-        req = 0 if isinstance(reply, m.Welcome) else reply.req
+        if isinstance(reply, m.Welcome):
+            return 0  # Only `greet` asks for it.
+        req = reply.req
         if isinstance(reply, m.Error) and reply.req in self._launching:
             program = self._launching.pop(reply.req)
             self.programs.pop((program.id, program.exec_id), None)

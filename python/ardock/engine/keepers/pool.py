@@ -12,7 +12,7 @@ from ardock import _core
 from ardock.engine.folders import Folders
 from ardock.engine.keepers.adopt import adopt_one
 from ardock.engine.keepers.connection import Connection
-from ardock.model.errors import ArdockError, CapacityExceeded, EngineClosed, KeeperUnavailable
+from ardock.model.errors import ArdockError, CapacityExceeded, EngineClosed, FolderUnusable, KeeperUnavailable
 
 # Each has as many containers as its descriptors allow (thousands), so this is a bound on runaway, not on use.
 _MOST_KEEPERS: Final = 64
@@ -74,10 +74,15 @@ class KeeperPool:
         number = self._next_number
         self._next_number += 1
         # What a crash in the middle of this leaves is tidied by the next engine: the keeper's folder comes last.
-        self._folders.scratch(number).mkdir(mode=0o700, exist_ok=True)
+        scratch = self._folders.scratch(number)
+        try:
+            scratch.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise FolderUnusable(f"{scratch}: {error.strerror}") from error
         with trio.CancelScope(shield=True):
             connection = await trio.to_thread.run_sync(self._spawn, number)
-            await self._nursery.start(self._serve, connection)
+            await connection.greet()
+        self._nursery.start_soon(self._serve, connection)
         if connection.room <= _SPARE:
             connection.close()
             raise CapacityExceeded(
@@ -86,15 +91,13 @@ class KeeperPool:
         self.connections.append(connection)
         return connection
 
-    async def _serve(
-        self, connection: Connection, *, task_status: trio.TaskStatus[Connection] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def _serve(self, connection: Connection) -> None:
         """Serve a connection to its end, and where the keeper is to blame for that, tidy up behind it.
 
         None of its containers may go on unowned: those that survived their keeper (or whose keeper has merely ended the
         connection) are killed here. Their callers have been told that they are lost.
         """
-        await connection.run(task_status=task_status)
+        await connection.run()
         if not self.closed:
             with contextlib.suppress(ArdockError):  # What cannot be done now is left for the next engine.
                 await adopt_one(self._folders, connection.number, self._nursery)

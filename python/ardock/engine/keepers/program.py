@@ -94,6 +94,18 @@ class Program:
         """Wait until it runs (or never will)."""
         await self._wait(self._start_waiters, lambda: self.answered)
 
+    async def until_answered_or_end(self) -> None:
+        """As `until_answered`; cancelled, it ends the program, which nobody will ever hold."""
+        try:
+            await self.until_answered()
+        except BaseException:
+            # Even where it is answered by now: the answer may come between the cancellation and this task's turn.
+            await self.kill()
+            self.close_fds()
+            if self.exit is not None:
+                self.connection.ack(self.id, self.exec_id)
+            raise
+
     async def until_over(self) -> None:
         """Wait until it has ended (or failed, or is lost)."""
         await self._wait(self._end_waiters, lambda: self.over)
