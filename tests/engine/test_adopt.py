@@ -23,8 +23,8 @@ PROGRAM = Path(__file__).with_name("embedding.py")
 class Embedding:
     """The program, running with its containers."""
 
-    def __init__(self, folders: Folders, rootfs: str, count: int) -> None:
-        arguments = [str(folders["root"]), str(folders["run_dir"]), rootfs, str(count)]
+    def __init__(self, folders: Folders, rootfs: str, count: int, storm: int = 0) -> None:
+        arguments = [str(folders["root"]), str(folders["run_dir"]), rootfs, str(count), str(storm)]
         self.process = subprocess.Popen([sys.executable, str(PROGRAM), *arguments], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         line = self.process.stdout.readline().split()
@@ -67,6 +67,24 @@ async def test_what_a_killed_engine_left_is_ended_and_reported(folders: Folders,
         await leftovers.no_containers(engine.id, engine.root)
     async with ardock.open_engine(**folders) as engine:
         assert engine.adopted == []
+
+
+@pytest.mark.timeout(120)
+async def test_nothing_leaks_of_200_running_and_50_being_launched(folders: Folders, rootfs: str) -> None:
+    embedding = Embedding(folders, rootfs, 200, storm=50)
+    await trio.sleep(0.3)
+    embedding.kill()
+    async with ardock.open_engine(**folders) as engine:
+        running = [record for record in engine.adopted if record.labels["number"] != "storm"]
+        assert {record.labels["number"] for record in running} == {*map(str, range(200)), "log"}
+        assert {(record.outcome, record.exit.exit_code) for record in running} == {("killed", 137)}
+        for record in running:
+            number = record.labels["number"]
+            assert record.stdout == (b"" if number == "log" else f"captured {number}\n".encode())
+        for record in engine.adopted:
+            assert record.exit.finished_at >= record.exit.started_at > 0
+        assert leftovers.processes(engine.id) == []
+        await leftovers.no_containers(engine.id, engine.root)
 
 
 async def test_those_that_have_ended_meanwhile_are_reported_with_their_own_exit(folders: Folders, rootfs: str) -> None:
