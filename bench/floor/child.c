@@ -111,7 +111,8 @@ static void make_dev(struct launch *l, int root) {
     STEP(mkdirat(AT_FDCWD, "/stage/d", 0755));
     for (int i = 0; i < 6; i++)
         STEP(mknodat(AT_FDCWD, nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)));
-    for (int i = 0; i < 6; i++) STEP(symlinkat(links[i].to, AT_FDCWD, links[i].name));
+    for (int i = 0; i < 6; i++)
+        if (i != 4 || options.kcore) STEP(symlinkat(links[i].to, AT_FDCWD, links[i].name));
     STEP(mkdirat(AT_FDCWD, "/stage/d/shm", 01777));
     if (options.pts) STEP(mkdirat(AT_FDCWD, "/stage/d/pts", 0755));
     if (options.mqueue) STEP(mkdirat(AT_FDCWD, "/stage/d/mqueue", 0755));

@@ -19,6 +19,7 @@ struct options {
     bool disk;             // upper and work on the disk, else on the tmpfs
     bool is_volatile;      // with disk: never synced
     bool capture;          // collect the program's output through a pipe
+    bool kcore;            // the host has /proc/kcore
     bool net, cgroup_ns, groups, memory_group, devices, pts, mqueue, sys, files, masks, readonly,
         capabilities, seccomp;
     const char *rootfs;    // directory on the host: the overlay's lower

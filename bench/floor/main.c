@@ -208,6 +208,7 @@ static void keep(void) {
 
 int main(int argc, char **argv) {
     read_options(argc, argv);
+    options.kcore = access("/proc/kcore", F_OK) == 0;
     size_t size = sizeof *shared + options.count * sizeof(struct timing);
     shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) die("memory");

@@ -377,7 +377,9 @@ fn make_dev(plan: &Plan<'_>, root: i32, progress: &Watched<'_>) -> Result<(), i3
     sys::symlinkat(c"/proc/self/fd/0", HERE, c"/stage/d/stdin")?;
     sys::symlinkat(c"/proc/self/fd/1", HERE, c"/stage/d/stdout")?;
     sys::symlinkat(c"/proc/self/fd/2", HERE, c"/stage/d/stderr")?;
-    sys::symlinkat(c"/proc/kcore", HERE, c"/stage/d/core")?;
+    if plan.core_link {
+        sys::symlinkat(c"/proc/kcore", HERE, c"/stage/d/core")?;
+    }
     sys::symlinkat(c"pts/ptmx", HERE, c"/stage/d/ptmx")?;
     sys::mkdirat(HERE, c"/stage/d/shm", 0o1777)?;
     if !matches!(plan.pts, PtsPlan::None) {

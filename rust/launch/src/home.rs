@@ -63,6 +63,8 @@ pub struct Home {
     /// The process whose death ends the containers. Above 2, where the
     /// program's streams go before it is looked at.
     keeper: OwnedFd,
+    /// The host has /proc/kcore, and so a container /dev/core (runc's rule).
+    kcore: bool,
     failpoint: AtomicU32,
 }
 
@@ -164,6 +166,7 @@ impl Home {
             keeper: rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty())
                 .and_then(|pidfd| rustix::io::fcntl_dupfd_cloexec(&pidfd, 3))
                 .map_err(failed("the keeper's pidfd"))?,
+            kcore: std::path::Path::new("/proc/kcore").exists(),
             failpoint: AtomicU32::new(NO_FAILPOINT),
         })
     }
@@ -205,6 +208,10 @@ impl Home {
             return Err(LaunchError::os(step, "(failpoint)", libc::EIO));
         }
         Ok(())
+    }
+
+    pub(crate) fn has_kcore(&self) -> bool {
+        self.kcore
     }
 
     pub(crate) fn failpoint(&self) -> u32 {

@@ -125,6 +125,7 @@ pub(crate) struct Plan<'a> {
     pub root_readonly: bool,
     pub proc: bool,
     pub dev: bool,
+    pub core_link: bool,
     pub nodes: Vec<NodePlan>,
     pub pts: PtsPlan,
     pub console: bool,
@@ -473,6 +474,7 @@ impl<'a> Plan<'a> {
             root_readonly: spec.root.readonly,
             proc: filesystems.proc,
             dev: filesystems.dev,
+            core_link: home.has_kcore(),
             nodes,
             pts: match (filesystems.pts, pts) {
                 (_, Some(tree)) => PtsPlan::Tree(tree),

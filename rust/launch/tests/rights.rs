@@ -153,21 +153,57 @@ fn an_apparmor_profile_is_refused_where_the_kernel_has_none() {
     });
 }
 
+/// Puts a key into the calling thread's session keyring that only those who
+/// possess that keyring can see. None where the kernel has no keyrings.
+#[allow(unsafe_code)]
+fn add_private_key(name: &str) -> Option<i64> {
+    const SESSION: i32 = -3;
+    const SET_PERMISSIONS: i32 = 5;
+    const POSSESSOR_ALL: u32 = 0x3f00_0000;
+    let name = std::ffi::CString::new(name).unwrap();
+    let kind = c"user".as_ptr();
+    // SAFETY: the strings outlive the call; the rest are numbers.
+    let key = unsafe { libc::syscall(libc::SYS_add_key, kind, name.as_ptr(), name.as_ptr(), 1usize, SESSION) };
+    if key < 0 {
+        return None;
+    }
+    // SAFETY: numbers alone.
+    let done = unsafe { libc::syscall(libc::SYS_keyctl, SET_PERMISSIONS, key, POSSESSOR_ALL) };
+    (done == 0).then_some(key)
+}
+
+#[allow(unsafe_code)]
+fn remove_key(key: i64) {
+    const UNLINK: i32 = 9;
+    // SAFETY: numbers alone.
+    unsafe { libc::syscall(libc::SYS_keyctl, UNLINK, key, -3) };
+}
+
 #[test]
 fn its_session_keyring_is_not_the_launchers() {
     needs_root!();
     alone(|| {
         let bench = Bench::new();
-        let mut spec = bench.shell("cat /proc/keys");
-        spec.masked.clear();
-        let Ok(own) = std::fs::read_to_string("/proc/keys") else {
+        let name = format!("ardock-test-{}", std::process::id());
+        let Some(key) = add_private_key(&name) else {
             eprintln!("SKIPPED: this kernel has no keyrings");
             return;
         };
-        let id = |text: &str| text.lines().find(|line| line.contains("_ses")).map(|line| line[..8].to_owned());
-        let theirs = bench.run(&spec);
-        if let (Some(ours), Some(theirs)) = (id(&own), id(&theirs.stdout)) {
-            assert_ne!(ours, theirs);
-        }
+        let own = std::fs::read_to_string("/proc/keys").unwrap();
+        let mut spec = bench.shell("cat /proc/keys; echo end");
+        spec.masked.clear();
+        let launched = bench.run(&spec);
+        let sleeper = bench.start(&spec_of_sleep(&bench));
+        let joined = sleeper.exec_output("cat /proc/keys");
+        remove_key(key);
+        assert!(own.contains(&name), "the test does not see its own key");
+        assert!(launched.stdout.ends_with("end\n") && !launched.stdout.contains(&name), "{launched:?}");
+        assert!(!joined.contains(&name), "{joined}");
     });
+}
+
+fn spec_of_sleep(bench: &Bench) -> LaunchSpec {
+    let mut spec = bench.spec(&["sleep", "60"]);
+    spec.masked.clear();
+    spec
 }

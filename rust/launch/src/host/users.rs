@@ -138,6 +138,9 @@ fn resolve(passwd: &str, group: &str, user: &str, extra: &[String]) -> Result<Us
     for wanted in extra {
         groups.push(group_id(group, wanted)?);
     }
+    // As Docker has it since CVE-2022-36109: a group that denies must not be
+    // shed by a setgroups of the program's.
+    groups.push(gid);
     groups.sort_unstable();
     groups.dedup();
     let home = entry.and_then(|fields| fields.get(5).map(|home| (*home).to_owned())).filter(|home| !home.is_empty());
@@ -158,12 +161,12 @@ mod tests {
 
     #[test]
     fn nothing_is_root_with_its_groups_and_home() {
-        assert_eq!(user("", &[]).unwrap(), User { uid: 0, gid: 0, groups: vec![29], home: "/root".into() });
+        assert_eq!(user("", &[]).unwrap(), User { uid: 0, gid: 0, groups: vec![0, 29], home: "/root".into() });
     }
 
     #[test]
     fn a_name_brings_its_group_its_groups_and_its_home() {
-        let expected = User { uid: 33, gid: 34, groups: vec![29, 44], home: "/var/www".into() };
+        let expected = User { uid: 33, gid: 34, groups: vec![29, 34, 44], home: "/var/www".into() };
         assert_eq!(user("web", &[]).unwrap(), expected);
         assert_eq!(user("33", &[]).unwrap(), expected);
     }
@@ -172,13 +175,13 @@ mod tests {
     fn a_group_that_is_asked_for_takes_the_place_of_the_users_own() {
         assert_eq!(
             user("web:video", &["audio", "7"]).unwrap(),
-            User { uid: 33, gid: 44, groups: vec![7, 29], home: "/var/www".into() }
+            User { uid: 33, gid: 44, groups: vec![7, 29, 44], home: "/var/www".into() }
         );
     }
 
     #[test]
     fn numbers_need_no_entry_and_names_do() {
-        assert_eq!(user("1000:1001", &[]).unwrap(), User { uid: 1000, gid: 1001, groups: vec![], home: "/".into() });
+        assert_eq!(user("1000:1001", &[]).unwrap(), User { uid: 1000, gid: 1001, groups: vec![1001], home: "/".into() });
         assert!(user("nobody", &[]).unwrap_err().to_string().contains("\"nobody\""));
         assert!(user("web:wheel", &[]).unwrap_err().to_string().contains("\"wheel\""));
         assert!(user("4294967295", &[]).is_err());
