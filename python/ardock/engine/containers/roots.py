@@ -160,7 +160,8 @@ class Roots:
             step, subject, number, hint, _ = error.args
             found = mapping.from_host(step, subject, number, hint, "user")
             raise (found if number else NotFound(found.message, field="user")) from None
-        user = User(uid, gid, tuple(more), home or "/")
+        # The primary group is a supplementary one, too (CVE-2022-36109): a group that a file shuts out cannot be dropped.
+        user = User(uid, gid, tuple(dict.fromkeys((gid, *more))), home or "/")
         if len(self._users) >= _MOST_USERS:
             self._users.clear()
         self._users[key] = (stamp, user)
