@@ -181,7 +181,10 @@ mod tests {
 
     #[test]
     fn numbers_need_no_entry_and_names_do() {
-        assert_eq!(user("1000:1001", &[]).unwrap(), User { uid: 1000, gid: 1001, groups: vec![1001], home: "/".into() });
+        assert_eq!(
+            user("1000:1001", &[]).unwrap(),
+            User { uid: 1000, gid: 1001, groups: vec![1001], home: "/".into() }
+        );
         assert!(user("nobody", &[]).unwrap_err().to_string().contains("\"nobody\""));
         assert!(user("web:wheel", &[]).unwrap_err().to_string().contains("\"wheel\""));
         assert!(user("4294967295", &[]).is_err());
