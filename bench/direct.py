@@ -49,7 +49,9 @@ class DirectLauncher:
         (self._store / "scratch").mkdir(parents=True)
         root = _core.open_root(str(place.rootfs))
         uid, gid, groups, home = _core.resolve_user([root], "", [])
-        digest, code = _core.seccomp_compile(None, defaults.DEFAULT_CAPABILITIES)
+        digest, code = _core.seccomp_compile(
+            None, defaults.DEFAULT_CAPABILITIES, no_new_privileges=False, joining=False
+        )
         self._launcher = _core.Launcher(str(self._store))
         self._launcher.add_root(0, root)
         os.close(root)
@@ -78,7 +80,7 @@ class DirectLauncher:
         spec = self._encoded.replace(self._planned_id.encode(), identity.encode())
         spec = spec.replace(self._planned_id[:12].encode(), identity[:12].encode()).replace(_TEXT.encode(), text)
         launched = self._launcher.launch(spec, [])
-        code = self._launcher.wait(launched)
+        code = os.waitstatus_to_exitcode(os.waitpid(launched.pid, 0)[1])
         output = os.read(launched.stdout, 4096) if launched.stdout is not None else b""
         latency = (time.perf_counter() - began) * 1000
         for fd in (launched.pidfd, launched.stdout, launched.stderr):

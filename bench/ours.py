@@ -140,7 +140,7 @@ def seccomp_program(folder: Path) -> list[str]:
         from ardock.engine.containers import defaults  # noqa: PLC0415
     except ImportError as error:
         raise UnusableError(f"ardock is not built: {error}") from error
-    _, code = _core.seccomp_compile(None, defaults.DEFAULT_CAPABILITIES)
+    _, code = _core.seccomp_compile(None, defaults.DEFAULT_CAPABILITIES, no_new_privileges=False, joining=False)
     file = folder / "seccomp.bpf"
     file.write_bytes(code)
     return ["--seccomp", str(file)]
