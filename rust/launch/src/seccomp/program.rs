@@ -34,7 +34,7 @@ const AFTER_FILTER_FIRST: &[&str] =
     &["prctl", "setgroups", "setresgid", "setresuid", "capset", "ppoll", "close_range", "execve"];
 
 /// What the helper of `crate::join` does besides.
-const AFTER_FILTER_EXEC: &[&str] = &["pipe2", "fcntl", "dup3", "madvise", "close", "read", "write", "exit_group"];
+const AFTER_FILTER_EXEC: &[&str] = &["setsid", "pipe2", "fcntl", "dup3", "madvise", "close", "read", "write", "exit_group"];
 
 impl<'a> Call<'a> {
     /// A call with any arguments.
@@ -103,7 +103,7 @@ impl Program {
         if no_new_privileges {
             return Ok(());
         }
-        let flags = libc::CLONE_PARENT | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID;
+        let flags = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
         let mut calls: Vec<Call<'_>> = AFTER_FILTER_EXEC.iter().map(|name| Call::any(name)).collect();
         calls.push(Call { name: "clone", args: [Some(flags as u64), None, None, None, None, None] });
         self.must_allow_calls(&calls)
