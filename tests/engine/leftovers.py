@@ -91,3 +91,11 @@ async def no_containers(engine_id: str, root: Path) -> None:
                 return
             await trio.sleep(0.02)
     raise AssertionError(f"left behind: {left}")
+
+
+def resident(pid: int) -> int:
+    """kB of a process's own memory in RAM: its anonymous pages."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1])
+    raise AssertionError(f"process {pid} has no memory: it has ended")

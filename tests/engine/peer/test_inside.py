@@ -10,7 +10,9 @@ from tests.engine.folders import Folders
 from tests.engine.peer.conftest import DockerRun
 
 # Lines of /proc/self/status that say what the program does or where it stands, not what it was given.
-VOLATILE: Final = re.compile(r"(Vm|Rss|Hugetlb|voluntary_ctxt|nonvoluntary_ctxt|Tgid|Ngid|Pid|PPid|NS|SigQ|Threads|State)")
+VOLATILE: Final = re.compile(
+    r"(Vm|Rss|Hugetlb|voluntary_ctxt|nonvoluntary_ctxt|Tgid|Ngid|Pid|PPid|NS|SigQ|Threads|State)"
+)
 FILES: Final = ("oom_score_adj", "loginuid", "sessionid", "personality", "coredump_filter", "timerslack_ns")
 # Newer Docker masks it (moby 28, CVE-2025-52565's neighbourhood: it tells of other containers' load); Debian 12's does not.
 MASKED_HERE: Final = {"/proc/interrupts"}
@@ -28,9 +30,7 @@ async def inside(folders: Folders, rootfs: str, script: str) -> str:
     return result.stdout.decode()
 
 
-async def test_the_process_is_given_what_docker_gives(
-    docker_run: DockerRun, folders: Folders, rootfs: str
-) -> None:
+async def test_the_process_is_given_what_docker_gives(docker_run: DockerRun, folders: Folders, rootfs: str) -> None:
     files = "; ".join(f"echo {name}: $(cat /proc/self/{name})" for name in FILES)
     script = f"cat /proc/self/status /proc/self/limits; {files}; echo umask: $(umask); echo id: $(id)"
 
