@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC110 - what a keeper does in the background has no event here
 """`Containers.run_many`."""
 
 from __future__ import annotations
