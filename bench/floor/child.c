@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/openat2.h>
 #include <net/if.h>
 #include <poll.h>
@@ -199,6 +200,7 @@ _Noreturn void child(struct launch *l) {
     uint64_t no_signals = 0, default_action[4] = {0};
     STEP(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &no_signals, NULL, sizeof no_signals));
     STEP(syscall(SYS_rt_sigaction, SIGPIPE, default_action, NULL, sizeof no_signals));
+    STEP(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL));
     for (int i = 0; i < l->tasks; i++) STEP(write(l->task_file[i], "0", 1));
     if (options.cgroup_ns) STEP(unshare(CLONE_NEWCGROUP));
 
@@ -221,8 +223,8 @@ _Noreturn void child(struct launch *l) {
     STEP(umount2(".", MNT_DETACH));
     STEP(chdir("/"));
 
-    STEP(setsid());
     for (int i = 0; i < 3; i++) STEP(dup3(l->stream[i], i, 0));
+    STEP(setsid());
     STEP(syscall(SYS_umask, 022));
     if (options.seccomp) STEP(apply_seccomp_program());
     if (options.capabilities) drop_bounding_set(l);
