@@ -137,6 +137,7 @@ fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, OwnCgr
         counters: Counters::default(),
         last_seq: 0,
         lingering: 0,
+        served: false,
         alone: None,
         next_look: None,
         buffer: Vec::new(),

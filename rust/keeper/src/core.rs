@@ -29,8 +29,11 @@ use crate::writers::Writers;
 
 pub use crate::poll::Kind;
 
-/// Without a container and a connection the keeper ends after so long.
+/// How long the keeper waits for its first engine.
 pub const GRACE: Duration = Duration::from_secs(3);
+/// How long it stays without a container and a connection afterwards: for an
+/// engine whose connection broke off. One that comes later starts another.
+const LINGER: Duration = Duration::from_millis(200);
 /// How often the run folder is looked for.
 const LOOK: Duration = Duration::from_secs(10);
 /// Descriptors that are not for containers: launchers, connections, threads,
@@ -143,6 +146,8 @@ pub struct Keeper {
     pub(crate) last_seq: u64,
     /// Units that are kept for their pipes alone.
     pub(crate) lingering: usize,
+    /// An engine has been here.
+    pub(crate) served: bool,
     /// Since when there is nothing to live for.
     pub(crate) alone: Option<Instant>,
     /// When to look whether the run folder is still there, if that matters.
@@ -210,7 +215,7 @@ impl Keeper {
         }
         let held_back = self.held_back.peek().map(|Reverse((time, _))| *time);
         // With remains left the janitor rings when they are gone.
-        let alone = self.alone.filter(|_| !self.janitor.has_more_than(0)).map(|since| since + GRACE);
+        let alone = self.alone.filter(|_| !self.janitor.has_more_than(0)).map(|since| since + self.grace());
         [held_back, alone, self.pool.next_deadline(), self.pool.next_shrinking(), self.search, self.next_look]
             .into_iter()
             .flatten()
@@ -245,8 +250,16 @@ impl Keeper {
         }
     }
 
+    fn grace(&self) -> Duration {
+        if self.served {
+            LINGER
+        } else {
+            GRACE
+        }
+    }
+
     fn is_over(&self) -> bool {
-        self.alone.is_some_and(|since| since.elapsed() >= GRACE) && self.janitor.dying() == 0
+        self.alone.is_some_and(|since| since.elapsed() >= self.grace()) && self.janitor.dying() == 0
     }
 
     /// Writes what has to be recorded and takes note of what that makes fit to

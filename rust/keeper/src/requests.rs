@@ -38,6 +38,7 @@ impl Keeper {
         }
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         connection.greeted = true;
+        self.served = true;
         let reply = Reply::Welcome {
             version: VERSION,
             pid: std::process::id() as i32,
