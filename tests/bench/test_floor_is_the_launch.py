@@ -84,8 +84,18 @@ def trace(command: Sequence[str], log: Path) -> Trace:
         ["strace", "-f", "-qq", "-s", "256", "-o", str(log), *command],
         check=True, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=50,
     )  # fmt: skip
-    lines = [line.split(None, 1) for line in log.read_text().splitlines()]
-    return [(pid, call) for pid, call in lines if "resumed>" not in call and not call.startswith(("---", "+++"))]
+    calls: Trace = []
+    begun: dict[str, int] = {}
+    for line in log.read_text().splitlines():
+        pid, call = line.split(None, 1)
+        if "resumed>" in call:
+            place = begun.pop(pid)
+            calls[place] = (pid, calls[place][1].removesuffix("<unfinished ...>") + call.partition("resumed>")[2])
+        elif not call.startswith(("---", "+++")):
+            if call.endswith("<unfinished ...>"):
+                begun[pid] = len(calls)
+            calls.append((pid, call))
+    return calls
 
 
 def launches(calls: Trace) -> list[int]:
@@ -108,6 +118,8 @@ def between_launches(calls: Trace) -> Counter[str]:
     children = {pid for pid, call in calls if call.startswith("execve(") and pid != calls[0][0]}
     own = {pid for pid, _ in calls[: first + 1]} - children
     names = [call.partition("(")[0] for pid, call in calls[first:second] if pid in own]
+    # A program that has ended already has no mount namespace to be held, and then none to be let go.
+    names += ["close" for pid, call in calls[first:second] if pid in own and "/ns/mnt" in call and "ENOENT" in call]
     return Counter(SYNONYMS.get(name, name) for name in names)
 
 
