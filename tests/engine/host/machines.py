@@ -72,6 +72,8 @@ class Machine:
         self.write("/proc/sys/fs/file-max", "9223372036854775807\n")
         self.write("/proc/sys/fs/file-nr", "2000\t0\t9223372036854775807\n")
         self.write("/proc/sys/fs/epoll/max_user_watches", "5491511\n")
+        self.write("/proc/sys/kernel/keys/root_maxkeys", "1000000\n")
+        self.write("/proc/key-users", "    0:    10 9/9 4/1000000 45/25000000\n 1000:     1 1/1 1/200 9/20000\n")
         self.write("/proc/loadavg", "0.00 0.01 0.05 1/168 4711\n")
         self.write("/proc/meminfo", "MemTotal:  1073741824 kB\nMemFree:  10 kB\nMemAvailable:  1073741824 kB\n")
         self.write("/proc/cgroups", "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t0\t35\t1\n")

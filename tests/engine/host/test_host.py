@@ -192,6 +192,11 @@ BINDING: dict[str, tuple[Callable[[Machine], None], str, int]] = {
         "inodes of the root folder",
         100,
     ),
+    "keyrings": (
+        lambda m: m.write("/proc/sys/kernel/keys/root_maxkeys", "200\n"),
+        "kernel.keys.root_maxkeys",
+        200 - 4,
+    ),
     "namespaces": (lambda m: None, "user.max_*_namespaces", 60_000),
 }
 

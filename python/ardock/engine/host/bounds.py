@@ -45,6 +45,7 @@ def bounds(host: Host, cgroups: Cgroups, root: Path) -> tuple[Bound, ...]:
         *_descriptors(host),
         *_cgroups(host, cgroups),
         *_superblocks(host),
+        *_keyrings(host),
         *_scratch(host, root),
         *_terminals(host),
     ]
@@ -196,6 +197,24 @@ def _superblocks(host: Host) -> Iterator[Bound]:
         used,
         SUPERBLOCKS,
         remark="file systems without a block device; the kernel's own limit",
+    )
+
+
+def _keyrings(host: Host) -> Iterator[Bound]:
+    """Each container gets a session keyring, made before its user is set and so counted for root (keyrings(7))."""
+    used = 0
+    for line in host.lines("/proc/key-users"):
+        # `0: usage nkeys/nikeys qnkeys/maxkeys qnbytes/maxbytes`
+        words = line.split()
+        if words[:1] == ["0:"] and len(words) > 3:
+            used = int(words[3].partition("/")[0])
+    yield from _plain(
+        "kernel.keys.root_maxkeys",
+        host.number("/proc/sys/kernel/keys/root_maxkeys"),
+        used,
+        1,
+        remark="a session keyring each",
+        remedy="sysctl kernel.keys.root_maxkeys=1000000",
     )
 
 
