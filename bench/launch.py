@@ -179,6 +179,29 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def markdown(rows: list[Row], memory: dict[str, dict[str, float]]) -> str:
+    """Return the result as tables for docs/performance.md."""
+    lines = [f"Measured on {machine()}."]
+    for captures, scratch in dict.fromkeys((row.captures, row.scratch) for row in rows):
+        output = "100 bytes of output collected" if captures else "no output"
+        lines += [
+            f"\nscratch={scratch}, {output}:\n",
+            "| system | in flight | starts/s | p50 ms | p99 ms | of the floor |",
+        ]
+        lines.append("|---|---:|---:|---:|---:|---:|")
+        for row in (row for row in rows if (row.captures, row.scratch) == (captures, scratch)):
+            ratio = f"{row.ratio_to_floor:.0%}" if row.ratio_to_floor is not None else "-"
+            figures = f"{row.per_s:,.1f} | {row.p50_ms:.2f} | {row.p99_ms:.2f} | {ratio}"
+            lines.append(f"| {row.system} | {row.in_flight or 'own'} | {figures} |")
+    if memory:
+        lines += ["\nMemory of a running container, KiB:\n", "| figure | " + " | ".join(memory) + " |"]
+        lines.append("|---" + "|---:" * len(memory) + "|")
+        for name in dict.fromkeys(name for figures in memory.values() for name in figures):
+            values = [f"{figures[name]:,.0f}" if name in figures else "-" for figures in memory.values()]
+            lines.append(f"| {name} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
 def machine() -> str:
     """Return the machine in a line."""
     model = next(
@@ -246,6 +269,8 @@ def main() -> int:
         return 1
     if options.svg:
         plot.write(rows, options.svg, machine())
+    if options.markdown:
+        options.markdown.write_text(markdown(rows, memory) + "\n")
     if options.json:
         print(json.dumps({"machine": machine(), "results": [asdict(row) for row in rows], "memory": memory}, indent=1))
     else:
