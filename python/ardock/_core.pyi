@@ -12,6 +12,7 @@ __all__ = [
     "Launched",
     "Launcher",
     "keeper_is_alive",
+    "launch",
     "open_bind",
     "open_root",
     "read_journal",
@@ -126,6 +127,9 @@ class Launcher:
         """
     def close(self) -> None:
         """End the thread. Safe to call again."""
+
+def launch(spec: bytes, fds: Sequence[int]) -> Launched:
+    """Launch MessagePack of a ``LaunchSpec`` on a launcher that this process keeps for it; else as `Launcher.launch`."""
 
 def versions() -> dict[str, str]:
     """Of the package (``ardock``), the keeper's protocol (``protocol``) and the build (``profile``, ``architecture``)."""

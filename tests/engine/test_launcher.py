@@ -89,3 +89,22 @@ def test_a_closed_launcher_says_so(parent: tuple[_core.Launcher, str]) -> None:
     launcher.close()
     with pytest.raises(RuntimeError, match="closed"):
         launcher.cgroup_children("ardock-test")
+
+
+def test_a_program_can_be_launched_with_one_call(busybox_root: object) -> None:
+    spec = ContainerSpec(argv=("sh", "-c", "echo $$; exit 3"), rootfs=str(busybox_root), scratch="memory")
+    resolved = Resolved(roots=(1,), user=User(0, 0, (0,), "/root"), seccomp=None)
+    placement = Placement(keeper=0, cgroup_parent="none", scratch_dir="/nowhere", capture=0)
+    made = plan(spec, facts.gather(hidden=(), scratch="memory"), resolved, placement, container_id="b" * 64).spec
+    # No control group is made by the call, and the root comes as a descriptor.
+    made = structs.replace(made, cgroup=None, root=structs.replace(made.root, layers=(0,)))
+    fd = _core.open_root(str(busybox_root))
+    launched = _core.launch(msgspec.msgpack.encode(made), [fd])
+    os.close(fd)
+    assert launched.stdout is not None
+    assert launched.stderr is not None
+    with open(launched.stdout, "rb") as stdout:
+        assert stdout.read() == b"1\n"
+    assert launched.wait() == 3
+    os.close(launched.stderr)
+    os.close(launched.pidfd)

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use ardock_launch::{Home, HomeConfig, LaunchError, LaunchSpec, Parent, Programs, Slots, Step};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
@@ -190,6 +191,16 @@ impl Launcher {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         py.detach(|| thread.join()).map_err(|_| PyRuntimeError::new_err("the launcher's thread panicked"))
     }
+}
+
+/// The process's own launcher, for those who need no root or group kept.
+static OWN: PyOnceLock<Py<Launcher>> = PyOnceLock::new();
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn launch(py: Python<'_>, spec: &[u8], fds: Vec<i32>) -> PyResult<Launched> {
+    let launcher = OWN.get_or_try_init(py, || Py::new(py, Launcher::new(py, None)?))?;
+    launcher.borrow(py).launch(py, spec, fds)
 }
 
 /// Waits for a child's end; its exit code, or 128 + signal.

@@ -30,6 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(keeper::keeper_is_alive, module)?)?;
     module.add_function(wrap_pyfunction!(keeper::read_journal, module)?)?;
     module.add_function(wrap_pyfunction!(keeper::spawn_keeper, module)?)?;
+    module.add_function(wrap_pyfunction!(launcher::launch, module)?)?;
     module.add_function(wrap_pyfunction!(wire::reencode, module)?)?;
     module.add_function(wrap_pyfunction!(wire::step_phrases, module)?)?;
     module.add_function(wrap_pyfunction!(wire::versions, module)?)?;
