@@ -218,6 +218,7 @@ def machine() -> str:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--markdown", type=Path, help="write the result to this file, as tables for the documents")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument(
         "--quick", action="store_true", help="short slices, one round: shows that all works, no figures"
