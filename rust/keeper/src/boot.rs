@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::fs;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ardock_launch::{Home, HomeConfig, Slots};
 use rustix::fs::{Mode, OFlags, CWD};
@@ -25,6 +26,9 @@ use crate::slab::Slab;
 use crate::wake::Wake;
 use crate::writers::Writers;
 use crate::zygote;
+
+/// How long an ending keeper waits for its control groups to become empty.
+const LAST_GROUPS: Duration = Duration::from_secs(5);
 
 /// Why a keeper could not start: what it was doing, and the reason.
 #[derive(Debug, thiserror::Error)]
@@ -151,9 +155,19 @@ impl Keeper {
         // First the socket: an engine that comes now starts another keeper.
         self.run_folder.close();
         self.pool.end();
-        let _ = self.home.cgroups().remove_parent(&self.config.cgroup_parent());
+        self.remove_groups();
         own.leave();
         self.journal.remove();
         self.run_folder.remove();
+    }
+
+    /// A process that is dead holds its group until it has been collected: a
+    /// launcher just ended by us, or an orphan by init. Nobody waits for this
+    /// keeper any more, so it takes its time, but not for ever.
+    fn remove_groups(&self) {
+        let deadline = Instant::now() + LAST_GROUPS;
+        while self.home.cgroups().remove_parent(&self.config.cgroup_parent()).is_err() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
