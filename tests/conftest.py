@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (root / "etc" / "group").write_text("root:x:0:\nalice:x:1000:\nstaff:x:50:alice\naudio:x:29:\n")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hang_up_heard() -> None:
+    """A runner under nohup ignores SIGHUP, and so would every program that a test starts."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
