@@ -43,9 +43,9 @@ CHILD_DIFFERENCES: Final = (
 
 # How many more calls of a kind the launch core's side makes for a container than the floor (less: negative).
 PARENT_DIFFERENCES: Final = {
-    # A folder that may be in any of four hierarchies is removed from all of them, one by one: by the keeper, after the
+    # A folder that may be in any of the eight hierarchies is removed from all of them, one by one: by the keeper, after the
     # container's end. The floor knows in which three it made one.
-    "unlinkat": 1,
+    "unlinkat": 5,
     # Python's side waits for the end by a pidfd; who launches for a keeper opens none, since the keeper does.
     "pidfd_open": 1,
     "close": 1,

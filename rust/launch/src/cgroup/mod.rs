@@ -198,14 +198,7 @@ impl Hierarchies {
         check_path(parent)?;
         check_path(name)?;
         let mut first = Ok(());
-        let bases = match self {
-            // The others never hold a folder of a container's own.
-            Self::V1(all) => {
-                all.iter().filter(|hierarchy| hierarchy.limits()).map(|hierarchy| &hierarchy.base).collect()
-            }
-            Self::V2(base) => vec![base],
-        };
-        for base in bases {
+        for base in self.bases() {
             let path = format!("{parent}/{name}");
             match files::rmdir(base, &path) {
                 Ok(()) | Err(libc::ENOENT) => {}
