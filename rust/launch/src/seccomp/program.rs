@@ -34,7 +34,8 @@ const AFTER_FILTER_FIRST: &[&str] =
     &["prctl", "setgroups", "setresgid", "setresuid", "capset", "ppoll", "close_range", "execve"];
 
 /// What the helper of `crate::join` does besides.
-const AFTER_FILTER_EXEC: &[&str] = &["setsid", "pipe2", "fcntl", "dup3", "madvise", "close", "read", "write", "exit_group"];
+const AFTER_FILTER_EXEC: &[&str] =
+    &["setsid", "pipe2", "fcntl", "dup3", "madvise", "close", "read", "write", "exit_group"];
 
 impl<'a> Call<'a> {
     /// A call with any arguments.
