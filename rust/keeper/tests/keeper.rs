@@ -225,11 +225,20 @@ fn an_exit_waits_for_its_own_log_and_others_do_not() {
     }
     fs::write(frozen.join("freezer.state"), "FROZEN").unwrap();
     engine.launch("a1", &bench.spec("a1", &["seq", "1", "100000"]), log());
-    engine.started("a1");
+    let writer = engine.started("a1").pid;
     engine.launch("a2", &bench.spec("a2", &["echo", "on"]), capture());
     assert_eq!(engine.ended("a2").stdout.as_slice(), b"on\n");
-    // Its queue is full and the program waits; it is killed, and its exit
+    // Once its queue is full the program waits; it is killed, and its exit
     // still comes after its log.
+    let written = || {
+        let io = fs::read_to_string(format!("/proc/{writer}/io")).unwrap();
+        io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse::<u64>().unwrap()
+    };
+    bench.until("the queue's being full", || {
+        let before = written();
+        std::thread::sleep(Duration::from_millis(100));
+        before >= 128 * 1024 && written() == before
+    });
     let req = engine.req();
     engine.send(&[Request::Signal { req, id: "a1".into(), exec: None, signal: 9 }], &[]);
     assert_eq!(engine.next(), Reply::Done { req });
