@@ -11,7 +11,7 @@ from typing import NamedTuple
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("_core",),  # the Rust side
     ("model",),
-    ("protocol",),
+    ("protocol", "interface"),
     ("engine",),
     ("server", "client", "docker"),
     ("cli", "daemon"),

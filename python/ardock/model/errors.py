@@ -66,6 +66,61 @@ class NotRunning(ArdockError):
     http_status = 409
 
 
+class Conflict(ArdockError):
+    """The caller's fault: it contradicts what is there (a name is taken, the container runs, an image is in use)."""
+
+    code = "conflict"
+    http_status = 409
+
+
+class Ambiguous(ArdockError):
+    """The caller's fault: the prefix of an id fits more than one. Give more digits."""
+
+    code = "ambiguous"
+    http_status = 400
+
+
+class Cancelled(ArdockError):
+    """Nobody's fault: the call was cancelled by its caller before it was done."""
+
+    code = "cancelled"
+    http_status = 499
+
+
+class DeadlineExceeded(ArdockError):
+    """The caller's patience: the deadline that came with the call passed.
+
+    What was under way is undone or goes on, as the method's description says.
+    """
+
+    code = "deadline_exceeded"
+    http_status = 504
+
+
+class ConnectionLost(ArdockError):
+    """Nobody's fault: the connection to the engine ended in the middle of the call, whose outcome is not known here.
+
+    Repeat it with the same request id.
+    """
+
+    code = "connection_lost"
+    http_status = 503
+
+
+class DaemonUnavailable(ArdockError):
+    """The host's fault: nobody serves the socket (or it may not be reached). Start ``ardock daemon``."""
+
+    code = "daemon_unavailable"
+    http_status = 503
+
+
+class MalformedRequest(ArdockError):
+    """The client's fault: what it sent is no message of the protocol, or no such method or field."""
+
+    code = "malformed_request"
+    http_status = 400
+
+
 class Unsupported(ArdockError):
     """ardock's limit: a well-formed request for something that it does not do. It names the option.
 
@@ -117,6 +172,13 @@ class FolderUnusable(ArdockError):
 
     code = "folder_unusable"
     http_status = 500
+
+
+class DiskFull(ArdockError):
+    """The host's fault: the file system of the root folder is full. Nothing of what was asked for was done; free space."""
+
+    code = "disk_full"
+    http_status = 507
 
 
 class CapacityExceeded(ArdockError):

@@ -88,6 +88,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         argv: Program and arguments. A name without a slash is looked up along the container's PATH.
         rootfs: Absolute host path of a directory that becomes the root file system.
         layers: Instead: directories to be stacked, topmost first (needs a `scratch` other than ``"none"``).
+        image: Instead: the name or id of an image of the engine's.
+        name: Unique in its engine while the container exists; None has one made up.
         scratch: Where writes to the root go: ``"disk"`` (an overlay in the engine's root folder), ``"memory"`` (an
             overlay in memory charged to the container) or ``"none"`` (into `rootfs` itself). None: the engine's default.
         scratch_size: The most that ``"memory"`` scratch may hold; None is the kernel's default.
@@ -139,12 +141,14 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         dns_search: Search domains; ``["."]`` is none.
         dns_options: Resolver options.
         labels: The user's own key-value pairs; travel with the container's record.
-        log: Keep a log; None keeps none.
+        log: Keep a log; ``"none"`` keeps none. None: a container that is created keeps one, a thrown-away one none.
     """
 
     argv: tuple[str, ...]
     rootfs: str | None = None
     layers: tuple[str, ...] = ()
+    image: str | None = None
+    name: str | None = None
     scratch: ScratchKind | None = None
     scratch_size: int | str | None = None
     env: dict[str, str] = {}
@@ -195,7 +199,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     labels: dict[str, str] = {}
-    log: LogOptions | None = None
+    log: LogOptions | Literal["none"] | None = None
 
 
 class ContainerOptions(TypedDict, total=False):
@@ -203,6 +207,8 @@ class ContainerOptions(TypedDict, total=False):
 
     rootfs: str | None
     layers: Sequence[str]
+    image: str | None
+    name: str | None
     scratch: ScratchKind | None
     scratch_size: int | str | None
     env: dict[str, str]
@@ -253,7 +259,7 @@ class ContainerOptions(TypedDict, total=False):
     dns_search: Sequence[str]
     dns_options: Sequence[str]
     labels: dict[str, str]
-    log: LogOptions | None
+    log: LogOptions | Literal["none"] | None
 
 
 class ExecSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -1,0 +1,305 @@
+"""What an engine offers, wherever it runs: `open_engine` gives it in-process, `connect` over a socket.
+
+One interface, two implementations (`ardock.engine.Engine`, `ardock.client.RemoteEngine`), one test suite for both. A
+container is named by its id, by a prefix of it that fits no other, or by its name: ``ref`` below.
+
+What happens when a caller goes away in the middle is part of the interface: `run`, `run_many`, `spawn`, `exec` and `exec_run`
+end what they started (the program is killed and awaited); every other call is done whole or not at all, and cancelling one
+that waits (`wait`, `logs`, `attach`, `subscribe`, `stop`) leaves the container as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, Unpack
+
+from trio.abc import ReceiveStream, SendStream, Stream
+
+from ardock.model.container import ContainerInfo, Created, EngineInfo, Filters, Listing, WaitCondition
+from ardock.model.events import Cursor, EventItem
+from ardock.model.image import ImageInfo
+from ardock.model.logs import LogItem, LogQuery
+from ardock.model.records import ExitRecord, RunResult, Timings
+from ardock.model.spec import ContainerOptions, ContainerSpec, ExecSpec
+
+DEFAULT_MAX_OUTPUT = 1 << 20
+
+
+class RunningProgram(Protocol):
+    """A program that was started, with its streams; an async context manager that kills it when left.
+
+    Attributes are those of `ardock.engine.RunningProgram`.
+    """
+
+    id: str
+    exec_id: str | None
+    pid: int
+    started_at: int
+    timings: Timings
+    stdin: SendStream | None
+    stdout: ReceiveStream | None
+    stderr: ReceiveStream | None
+    terminal: Stream | None
+
+    @property
+    def exit(self) -> ExitRecord | None:
+        """How it ended; None while it runs."""
+
+    async def wait(self) -> ExitRecord:
+        """Wait for its end; any number of tasks may, also afterwards."""
+
+    async def kill(self, signal: int | str = "SIGKILL") -> None:
+        """Send a signal to it."""
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """Set its terminal's size."""
+
+    async def aclose(self) -> None:
+        """Kill it if it still runs, await its end, close its streams."""
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """`aclose`."""
+
+
+class RunningContainer(RunningProgram, Protocol):
+    """A throw-away container that was started."""
+
+    async def stop(self, timeout: float | None = None) -> ExitRecord:
+        """Send its stop signal, wait, then SIGKILL."""
+
+    async def exec(self, argv: Sequence[str] | ExecSpec) -> RunningProgram:
+        """Join a program to it."""
+
+
+class Attachment(Protocol):
+    """A container's streams; leaving it detaches, and the container goes on.
+
+    `stdin`, `stdout` and `stderr` (or `terminal`) are there as they were asked for. Output comes from the container's start:
+    attached before the start, at the reader's pace; to a running one, from its log, where a reader that rotation passes by
+    misses bytes (`missed` counts them).
+    """
+
+    stdin: SendStream | None
+    stdout: ReceiveStream | None
+    stderr: ReceiveStream | None
+    terminal: Stream | None
+    missed: int
+
+    async def aclose(self) -> None:
+        """Detach."""
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """`aclose`."""
+
+
+class RunMany(Protocol):
+    """Results of many containers in the order in which they end; an async iterator and context manager."""
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+
+    async def __anext__(self) -> RunResult:
+        """The next container that has ended."""
+
+    async def aclose(self) -> None:
+        """Kill what still runs and await its end."""
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """`aclose`."""
+
+
+class Containers(Protocol):
+    """The containers of one engine. Errors are those of `ardock.model.errors`."""
+
+    # Thrown away when they end:
+
+    async def run(
+        self,
+        argv: Sequence[str] | ContainerSpec,
+        *,
+        input: bytes | None = None,  # noqa: A002 - subprocess.run's name for it
+        max_output: int = DEFAULT_MAX_OUTPUT,
+        **options: Unpack[ContainerOptions],
+    ) -> RunResult:
+        """Run a container to its end and return its exit code and output. Cancelled, it kills the container."""
+
+    def run_many(
+        self,
+        specs: Iterable[ContainerSpec],
+        *,
+        max_output: int = DEFAULT_MAX_OUTPUT,
+        in_flight: int | None = None,
+    ) -> RunMany:
+        """Run many; one that cannot be started is a result with `error` set and the others go on."""
+
+    async def spawn(self, argv: Sequence[str] | ContainerSpec, **options: Unpack[ContainerOptions]) -> RunningContainer:
+        """Start one and return it running, with its streams."""
+
+    # Kept until they are removed:
+
+    async def create(
+        self, argv: Sequence[str] | ContainerSpec, *, remove: bool = False, **options: Unpack[ContainerOptions]
+    ) -> Created:
+        """Make a container without starting it.
+
+        Args:
+            argv: Program and arguments; or a whole `ContainerSpec`, which `options` then change.
+            remove: Remove it when it has ended. Such a one is not written down before it starts.
+            options: The fields of `ContainerSpec`.
+
+        Raises:
+            Conflict: The name is taken.
+            DiskFull: It cannot be written down.
+        """
+
+    async def start(self, ref: str) -> None:
+        """Start a created or ended container. Conflict: it runs."""
+
+    async def stop(self, ref: str, *, timeout: float | None = None, signal: int | str | None = None) -> None:
+        """Send its stop signal, wait `timeout` seconds (None: the container's own), then SIGKILL; returns when it has ended.
+
+        One that does not run is left as it is. Cancelled in between, the container may go on.
+        """
+
+    async def restart(self, ref: str, *, timeout: float | None = None, signal: int | str | None = None) -> None:
+        """`stop`, then `start`."""
+
+    async def kill(self, ref: str, signal: int | str = "SIGKILL", *, exec_id: str | None = None) -> None:
+        """Send a signal to its first program, or to that of one of its execs. NotRunning: it has ended."""
+
+    async def rename(self, ref: str, name: str) -> None:
+        """Give it another name. Conflict: that is taken."""
+
+    async def wait(self, ref: str, condition: WaitCondition = "not-running") -> ExitRecord:
+        """Wait for its end; answered after its removal too, for the engine's retention time."""
+
+    async def remove(self, ref: str, *, force: bool = False) -> None:
+        """Remove it and its writable layer and log. Conflict: it runs and `force` (which kills it) is not given."""
+
+    async def inspect(self, ref: str) -> ContainerInfo:
+        """All about one."""
+
+    async def list(self, *, all: bool = False, filters: Filters | None = None, limit: int | None = None) -> Listing:  # noqa: A002 - Docker's name
+        """Containers, newest first; those that run unless `all`, or `limit` (the newest so many, in whatever state).
+
+        Filters are Docker's: ``id``, ``name``, ``label``, ``status``, ``exited``, ``ancestor``, ``before``, ``since``,
+        ``network``, ``volume``. InvalidArgument: there is no such filter or value.
+        """
+
+    def logs(self, ref: str, query: LogQuery | None = None) -> AbstractAsyncContextManager[AsyncIterator[LogItem]]:
+        """Its log, in order. NotFound; InvalidArgument: it keeps none."""
+
+    async def attach(self, ref: str, *, stdin: bool = False, stdout: bool = True, stderr: bool = True) -> Attachment:
+        """Its streams. With a terminal, `stdout` is the terminal's output and `stdin` its input."""
+
+    async def exec(self, ref: str, argv: Sequence[str] | ExecSpec) -> RunningProgram:
+        """Join a program to a running container. NotRunning: it has ended."""
+
+    async def exec_detached(self, ref: str, argv: Sequence[str] | ExecSpec) -> str:
+        """Join a program that nobody waits for; the exec's id."""
+
+    async def exec_run(
+        self,
+        ref: str,
+        argv: Sequence[str] | ExecSpec,
+        *,
+        input: bytes | None = None,  # noqa: A002 - as `run`
+        max_output: int = DEFAULT_MAX_OUTPUT,
+    ) -> RunResult:
+        """Join a program, wait for its end, and return its exit code and output (`RunResult.id` is the container's)."""
+
+    async def resize(self, ref: str, rows: int, columns: int, *, exec_id: str | None = None) -> None:
+        """Set the size of its terminal, or of that of one of its execs."""
+
+
+class Events(Protocol):
+    """The journal of one engine."""
+
+    async def cursor(self) -> Cursor:
+        """The place after the last event."""
+
+    def subscribe(
+        self,
+        *,
+        since: Cursor | int | None = None,
+        until: int | None = None,
+        filters: Filters | None = None,
+        heartbeat: float = 10.0,
+    ) -> AbstractAsyncContextManager[AsyncIterator[EventItem]]:
+        """Events in order, from `since` on, for as long as the context is open.
+
+        Args:
+            since: After this place; or at or after this wall clock (ns since 1970); None: what happens from now on.
+            until: End with the last event before this wall clock (ns since 1970); None never ends.
+            filters: ``type``, ``event`` (action), ``container`` and ``image`` (id, prefix of an id or name), ``label``
+                (``key`` or ``key=value``).
+            heartbeat: Seconds without an item after which a `Heartbeat` comes.
+        """
+
+
+class Images(Protocol):
+    """Named root file systems of one engine."""
+
+    async def import_tree(self, path: str | Path, name: str) -> ImageInfo:
+        """Copy a directory of the engine's machine, or unpack an uncompressed tar there, as the image `name`."""
+
+    async def import_tar(self, chunks: AsyncIterator[bytes], name: str) -> ImageInfo:
+        """Unpack an uncompressed tar that comes in pieces."""
+
+    async def list(self) -> Sequence[ImageInfo]:
+        """All of them, newest first."""
+
+    async def inspect(self, ref: str) -> ImageInfo:
+        """One, by name or by (a prefix of) its id."""
+
+    async def remove(self, ref: str, *, force: bool = False) -> Sequence[str]:
+        """Take a name off an image, and remove the image with its last one; what was done, as Docker tells it.
+
+        Conflict: a container uses it and `force` is not given.
+        """
+
+
+class Engine(Protocol):
+    """What `open_engine` and `connect` give.
+
+    Attributes:
+        id: 8 hexadecimal digits.
+        containers: Its containers.
+        events: Its journal.
+        images: Its images.
+    """
+
+    id: str
+
+    @property
+    def containers(self) -> Containers:
+        """Its containers."""
+
+    @property
+    def events(self) -> Events:
+        """Its journal."""
+
+    @property
+    def images(self) -> Images:
+        """Its images."""
+
+    async def info(self) -> EngineInfo:
+        """About the engine."""

@@ -1,0 +1,1 @@
+"""MessagePack-RPC without I/O: frames, messages, methods, streams."""

@@ -1,0 +1,477 @@
+"""Every method of the API, declared once.
+
+A method is a record of its parameters, the type of its result, and what streams it has; the server binds each to the engine,
+the clients make calls from it, ``ardock schema`` and the reference page are written from it.
+
+All records travel as MessagePack maps; fields that have their default may be left out, unknown ones are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Generic, Literal, TypeVar
+
+import msgspec
+
+from ardock.model.container import ContainerInfo, Created, EngineInfo, Filters, Listing, WaitCondition
+from ardock.model.events import Cursor, Event, Gap, Heartbeat
+from ardock.model.image import ImageInfo
+from ardock.model.logs import LogGap, LogQuery, LogRecord
+from ardock.model.records import ExitRecord, Timings
+from ardock.model.spec import ContainerSpec, ExecSpec
+
+ResultT = TypeVar("ResultT")
+# What travels in a stream besides the call itself: nothing; bytes of channels 0 (standard input), 1 (standard output or
+# terminal) and 2 (standard error); records.
+StreamKind = Literal["none", "bytes", "records"]
+
+
+class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What every call may have.
+
+    Attributes:
+        deadline: Seconds after which the call fails with ``deadline_exceeded``; what it was doing is cancelled as if the
+            client had asked for that.
+        request_id: Of a call that changes something: the client's own name for it, 1 to 64 characters. A call that is
+            repeated with the same one is not done again: it gets the first one's result (waiting for it if need be), also
+            over another connection and after the daemon was started anew.
+    """
+
+    deadline: float | None = None
+    request_id: str | None = None
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as it travels.
+
+    Attributes:
+        code: Stable identifier, as in `ardock.model.errors`.
+        message: One clear sentence.
+        details: Further attributes of that error: ``field``, ``option``, ``owner``, ``step``, ``subject``, ``errno``, ``hint``.
+    """
+
+    code: str
+    message: str
+    details: dict[str, str | int] = {}
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A `RunResult` as it travels; the fields are the same.
+
+    `stdout` and `stderr` are here where they are short (`INLINE_OUTPUT` bytes together), else they came as bytes of channels
+    1 and 2 before this.
+    """
+
+    id: str
+    index: int = 0
+    exit_code: int = 0
+    stdout: bytes = b""
+    stderr: bytes = b""
+    streamed: bool = False
+    truncated: bool = False
+    stdout_total: int = 0
+    stderr_total: int = 0
+    signal: int | None = None
+    oom_killed: bool = False
+    timed_out: bool = False
+    started_at: int = 0
+    finished_at: int = 0
+    timings: Timings | None = None
+    error: ErrorInfo | None = None
+
+
+INLINE_OUTPUT: Final = 256 << 10
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The first record of `containers.spawn` and `containers.exec`: the program runs.
+
+    Attributes:
+        id: The container.
+        exec_id: The exec; None for a container's first program.
+        pid: Process id on the host.
+        started_at: Wall clock, ns since 1970.
+        timings: Where the launch's time went.
+    """
+
+    id: str
+    exec_id: str | None = None
+    pid: int = 0
+    started_at: int = 0
+    timings: Timings | None = None
+
+
+class Nothing(msgspec.Struct, frozen=True, kw_only=True):
+    """A result that says only that it was done."""
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `engine.version`.
+
+    Attributes:
+        version: ardock's.
+        protocol: This protocol's; raised when a client of the former one would no longer understand.
+        engine: The engine's id.
+        pid: Process id of its owner.
+    """
+
+    version: str
+    protocol: int
+    engine: str
+    pid: int
+
+
+PROTOCOL: Final = 1
+
+
+class NoParams(Params, frozen=True, kw_only=True):
+    """No parameters."""
+
+
+class Create(Params, frozen=True, kw_only=True):
+    """Parameters of `containers.create`."""
+
+    spec: ContainerSpec
+    remove: bool = False
+
+
+class Ref(Params, frozen=True, kw_only=True):
+    """A container: its id, a prefix of it that fits no other, or its name."""
+
+    ref: str
+
+
+class Stop(Ref, frozen=True, kw_only=True):
+    """Parameters of `containers.stop` and `containers.restart`."""
+
+    timeout: float | None = None
+    signal: int | str | None = None
+
+
+class Kill(Ref, frozen=True, kw_only=True):
+    """Parameters of `containers.kill`."""
+
+    signal: int | str = "SIGKILL"
+    exec_id: str | None = None
+
+
+class Rename(Ref, frozen=True, kw_only=True):
+    """Parameters of `containers.rename`."""
+
+    name: str
+
+
+class Wait(Ref, frozen=True, kw_only=True):
+    """Parameters of `containers.wait`."""
+
+    condition: WaitCondition = "not-running"
+
+
+class Remove(Ref, frozen=True, kw_only=True):
+    """Parameters of `containers.remove`."""
+
+    force: bool = False
+
+
+class ListContainers(Params, frozen=True, kw_only=True):
+    """Parameters of `containers.list`."""
+
+    all: bool = False
+    filters: Filters = {}
+    limit: int | None = None
+
+
+class Logs(Ref, frozen=True, kw_only=True):
+    """Parameters of `containers.logs`."""
+
+    query: LogQuery = LogQuery()
+
+
+class Attach(Ref, frozen=True, kw_only=True):
+    """Parameters of `containers.attach`."""
+
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+
+
+class Run(Params, frozen=True, kw_only=True):
+    """Parameters of `containers.run`. `input` None is /dev/null."""
+
+    spec: ContainerSpec
+    input: bytes | None = None
+    max_output: int = 1 << 20
+
+
+class RunMany(Params, frozen=True, kw_only=True):
+    """Parameters of `containers.run_many`; the specs come as records of the client's stream, which it ends."""
+
+    max_output: int = 1 << 20
+    in_flight: int | None = None
+
+
+class Spawn(Params, frozen=True, kw_only=True):
+    """Parameters of `containers.spawn`."""
+
+    spec: ContainerSpec
+
+
+class ExecCall(Ref, frozen=True, kw_only=True):
+    """Parameters of `containers.exec` and `containers.exec_detached`."""
+
+    spec: ExecSpec
+
+
+class ExecRun(Ref, frozen=True, kw_only=True):
+    """Parameters of `containers.exec_run`."""
+
+    spec: ExecSpec
+    input: bytes | None = None
+    max_output: int = 1 << 20
+
+
+class ExecId(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `containers.exec_detached`."""
+
+    exec_id: str
+
+
+class Resize(Ref, frozen=True, kw_only=True):
+    """Parameters of `containers.resize`."""
+
+    rows: int
+    columns: int
+    exec_id: str | None = None
+
+
+class Subscribe(Params, frozen=True, kw_only=True):
+    """Parameters of `events.subscribe`; see `ardock.interface.Events.subscribe`. `since_time` and `until` in ns since 1970."""
+
+    since: Cursor | None = None
+    since_time: int | None = None
+    until: int | None = None
+    filters: Filters = {}
+    heartbeat: float = 10.0
+
+
+class ImportImage(Params, frozen=True, kw_only=True):
+    """Parameters of `images.import`: a path on the engine's machine, or none and the tar comes as bytes of channel 0."""
+
+    name: str
+    path: str | None = None
+
+
+class ImageRef(Params, frozen=True, kw_only=True):
+    """An image: a name, or (a prefix of) an id."""
+
+    ref: str
+
+
+class RemoveImage(ImageRef, frozen=True, kw_only=True):
+    """Parameters of `images.remove`."""
+
+    force: bool = False
+
+
+class Images(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `images.list`."""
+
+    images: list[ImageInfo]
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `images.remove`: what was done, as Docker tells it (``Untagged: x``, ``Deleted: sha256:...``)."""
+
+    done: list[str]
+
+
+class Method(msgspec.Struct, Generic[ResultT], frozen=True, kw_only=True):
+    """One method.
+
+    Attributes:
+        name: ``noun.verb``.
+        params: Its parameters.
+        result: The type of its result.
+        doc: One or two sentences; what becomes of it when it is cancelled (or the client goes away) where that is not nothing.
+        mutates: It changes something, so a request id has a meaning.
+        sends: What the client streams.
+        receives: What the server streams before the result.
+        item_in: The type of the client's records.
+        items: The types of the server's records.
+    """
+
+    name: str
+    params: type[Params]
+    result: type[ResultT]
+    doc: str
+    mutates: bool = False
+    sends: StreamKind = "none"
+    receives: StreamKind = "none"
+    item_in: type[msgspec.Struct] | None = None
+    items: tuple[type[msgspec.Struct], ...] = ()
+
+
+VERSION: Final = Method(
+    name="engine.version", params=NoParams, result=Version, doc="The versions of the engine and of this protocol."
+)
+INFO: Final = Method(name="engine.info", params=NoParams, result=EngineInfo, doc="About the engine.")
+CREATE: Final = Method(
+    name="containers.create",
+    params=Create,
+    result=Created,
+    mutates=True,
+    doc="Make a container without starting it.",
+)
+START: Final = Method(
+    name="containers.start",
+    params=Ref,
+    result=Nothing,
+    mutates=True,
+    doc="Start a container; answered when its program runs. Once under way it is not undone by cancelling.",
+)
+STOP: Final = Method(
+    name="containers.stop",
+    params=Stop,
+    result=Nothing,
+    mutates=True,
+    doc="Send the stop signal, wait, then SIGKILL; answered when it has ended. Cancelled, the container may go on.",
+)
+RESTART: Final = Method(
+    name="containers.restart", params=Stop, result=Nothing, mutates=True, doc="Stop it if it runs, then start it."
+)
+KILL: Final = Method(
+    name="containers.kill",
+    params=Kill,
+    result=Nothing,
+    mutates=True,
+    doc="Send a signal to a container's first program or to that of an exec.",
+)
+RENAME: Final = Method(
+    name="containers.rename", params=Rename, result=Nothing, mutates=True, doc="Give a container another name."
+)
+WAIT: Final = Method(
+    name="containers.wait",
+    params=Wait,
+    result=ExitRecord,
+    doc="Wait until a container has ended, ends next, or is removed; answered after its removal too.",
+)
+REMOVE: Final = Method(name="containers.remove", params=Remove, result=Nothing, mutates=True, doc="Remove a container.")
+INSPECT: Final = Method(name="containers.inspect", params=Ref, result=ContainerInfo, doc="All about one container.")
+LIST: Final = Method(
+    name="containers.list",
+    params=ListContainers,
+    result=Listing,
+    doc="Containers, newest first, and the number of the last event that is reflected in them.",
+)
+LOGS: Final = Method(
+    name="containers.logs",
+    params=Logs,
+    result=Nothing,
+    receives="records",
+    items=(LogRecord, LogGap),
+    doc="A container's log in order; answered at its end.",
+)
+ATTACH: Final = Method(
+    name="containers.attach",
+    params=Attach,
+    result=Nothing,
+    sends="bytes",
+    receives="bytes",
+    doc="A container's streams, its output from the start; answered when the output has ended. Cancelled, it detaches.",
+)
+RUN: Final = Method(
+    name="containers.run",
+    params=Run,
+    result=Outcome,
+    mutates=True,
+    receives="bytes",
+    doc="Run a throw-away container to its end. Cancelled, or its client gone (with a request id: for 30 s), it is killed.",
+)
+RUN_MANY: Final = Method(
+    name="containers.run_many",
+    params=RunMany,
+    result=Nothing,
+    mutates=True,
+    sends="records",
+    receives="records",
+    item_in=ContainerSpec,
+    items=(Outcome,),
+    doc="Run many throw-away containers; results in the order in which they end. Cancelled, what still runs is killed.",
+)
+SPAWN: Final = Method(
+    name="containers.spawn",
+    params=Spawn,
+    result=ExitRecord,
+    mutates=True,
+    sends="bytes",
+    receives="bytes",
+    items=(Started,),
+    doc="Start a throw-away container with its streams; answered when it has ended. Cancelled, it is killed.",
+)
+EXEC: Final = Method(
+    name="containers.exec",
+    params=ExecCall,
+    result=ExitRecord,
+    mutates=True,
+    sends="bytes",
+    receives="bytes",
+    items=(Started,),
+    doc="Join a program to a running container; answered when it has ended. Cancelled, it is killed.",
+)
+EXEC_DETACHED: Final = Method(
+    name="containers.exec_detached",
+    params=ExecCall,
+    result=ExecId,
+    mutates=True,
+    doc="Join a program that nobody waits for; answered when it runs.",
+)
+EXEC_RUN: Final = Method(
+    name="containers.exec_run",
+    params=ExecRun,
+    result=Outcome,
+    mutates=True,
+    receives="bytes",
+    doc="Join a program and wait for its end. Cancelled, it is killed.",
+)
+RESIZE: Final = Method(
+    name="containers.resize",
+    params=Resize,
+    result=Nothing,
+    mutates=True,
+    doc="Set the size of a container's or an exec's terminal.",
+)
+CURSOR: Final = Method(
+    name="events.cursor", params=NoParams, result=Cursor, doc="The place in the journal after the last event."
+)
+SUBSCRIBE: Final = Method(
+    name="events.subscribe",
+    params=Subscribe,
+    result=Nothing,
+    receives="records",
+    items=(Event, Gap, Heartbeat),
+    doc="Events in order; answered when `until` is reached.",
+)
+IMPORT: Final = Method(
+    name="images.import",
+    params=ImportImage,
+    result=ImageInfo,
+    mutates=True,
+    sends="bytes",
+    doc="Make an image of a directory or an uncompressed tar. Cancelled, nothing of it is kept.",
+)
+IMAGES: Final = Method(name="images.list", params=NoParams, result=Images, doc="All images, newest first.")
+IMAGE: Final = Method(name="images.inspect", params=ImageRef, result=ImageInfo, doc="About one image.")
+REMOVE_IMAGE: Final = Method(
+    name="images.remove",
+    params=RemoveImage,
+    result=Removed,
+    mutates=True,
+    doc="Take a name off an image, and remove the image with its last one.",
+)
+
+METHODS: Final = {
+    method.name: method
+    for method in (
+        VERSION, INFO, CREATE, START, STOP, RESTART, KILL, RENAME, WAIT, REMOVE, INSPECT, LIST, LOGS, ATTACH, RUN, RUN_MANY,
+        SPAWN, EXEC, EXEC_DETACHED, EXEC_RUN, RESIZE, CURSOR, SUBSCRIBE, IMPORT, IMAGES, IMAGE, REMOVE_IMAGE,
+    )
+}  # fmt: skip
