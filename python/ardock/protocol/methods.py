@@ -100,6 +100,26 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timings: Timings | None = None
 
 
+class Attached(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="attached"):
+    """The first record of `containers.attach`: the container is there, and its streams follow.
+
+    Attributes:
+        tty: Its output is a terminal's, on channel 1.
+    """
+
+    tty: bool = False
+
+
+class Missed(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="missed"):
+    """A further record of `containers.attach`: rotation passed the reader by.
+
+    Attributes:
+        total: Bytes of output that it has not got so far.
+    """
+
+    total: int
+
+
 class Nothing(msgspec.Struct, frozen=True, kw_only=True):
     """A result that says only that it was done."""
 
@@ -376,6 +396,7 @@ ATTACH: Final = Method(
     result=Nothing,
     sends="bytes",
     receives="bytes",
+    items=(Attached, Missed),
     doc="A container's streams, its output from the start; answered when the output has ended. Cancelled, it detaches.",
 )
 RUN: Final = Method(
