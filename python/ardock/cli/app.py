@@ -8,7 +8,6 @@ code; a traceback is shown with --debug alone.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -18,59 +17,44 @@ import click
 
 from ardock.cli.command import Settings
 from ardock.cli.errors import ENGINE_FAILED, CliError, UsageError, printable
-from ardock.cli.overriding import override
+from ardock.cli.lazy import LazyGroup
 
 if TYPE_CHECKING:
     from ardock.model.errors import ArdockError
 
 ROOT = "/var/lib/ardock"
 RUN_DIR = "/run/ardock"
-HOST = "unix:///run/ardock/ardock.sock"
 
-# Name: module, and the line that `ardock --help` shows without importing it.
+# Name: module, and the line that `ardock --help` shows without importing it. In the order of a container's life.
 COMMANDS = {
-    "run": ("ardock.cli.run", "Run a command in a new container"),
-    "version": ("ardock.cli.version", "Show the version"),
+    "run": ("ardock.cli.run", "Create and run a new container"),
+    "create": ("ardock.cli.create", "Create a new container"),
+    "start": ("ardock.cli.start", "Start one or more stopped containers"),
+    "restart": ("ardock.cli.restart", "Restart one or more containers"),
+    "ps": ("ardock.cli.ps", "List containers"),
+    "logs": ("ardock.cli.logs", "Fetch the logs of a container"),
+    "exec": ("ardock.cli.exec", "Execute a command in a running container"),
+    "attach": ("ardock.cli.attach", "Attach standard input, output and error to a running container"),
+    "stop": ("ardock.cli.stop", "Stop one or more running containers"),
+    "kill": ("ardock.cli.kill", "Kill one or more running containers"),
+    "wait": ("ardock.cli.wait", "Block until containers stop, then print their exit codes"),
+    "rm": ("ardock.cli.rm", "Remove one or more containers"),
+    "rename": ("ardock.cli.rename", "Rename a container"),
+    "inspect": ("ardock.cli.inspect", "Return low-level information on containers and images"),
+    "events": ("ardock.cli.events", "Follow what happens, from now or from any point in the past"),
+    "image": ("ardock.cli.image", "Manage images"),
     "info": ("ardock.cli.info", "Show what this machine and this engine have"),
+    "version": ("ardock.cli.version", "Show the version"),
+    "daemon": ("ardock.cli.daemon", "Own the root folder and serve its socket"),
+    "schema": ("ardock.cli.schema", "Print the machine-readable description of the API"),
     "doctor": ("ardock.cli.doctor", "Check whether this machine can run containers, and say how to mend it"),
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are modules with a `command`."""
-
-    @override
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's call
-        """The names, without importing anything."""
-        return list(COMMANDS)
-
-    @override
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's call
-        """Import the one that is called."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: object = importlib.import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command)
-        return command
-
-    @override
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first argument names, or an error in Docker's words."""
-        if args and args[0] not in COMMANDS:
-            raise UsageError(f"unknown command: ardock {args[0]} (see 'ardock --help')")
-        return super().resolve_command(ctx, args)
-
-    @override
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's call
-        """The commands with their lines."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
-def _check_host(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+def _check_host(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """`unix://` and an absolute path; what will be there later is refused by name."""
+    if not value:
+        return None
     scheme, separator, rest = value.partition("://")
     if separator and scheme in {"tcp", "ssh", "fd", "npipe", "http", "https"}:
         raise UsageError(f"-H, --host {value}: {scheme}:// is not supported yet: give unix:///PATH")
@@ -90,6 +74,7 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) 
 
 @click.group(
     cls=LazyGroup,
+    modules=COMMANDS,
     context_settings={"help_option_names": ["--help"], "max_content_width": 120},
     options_metavar="[OPTIONS]",
     subcommand_metavar="COMMAND [ARG...]",
@@ -98,7 +83,12 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) 
 @click.option("--root", envvar="ARDOCK_ROOT", default=ROOT, show_default=True, help="State folder.")
 @click.option("--run-dir", envvar="ARDOCK_RUN_DIR", default=RUN_DIR, show_default=True, help="Folder of sockets.")
 @click.option(
-    "-H", "--host", envvar="ARDOCK_HOST", default=HOST, show_default=True, callback=_check_host, help="Engine's socket."
+    "-H",
+    "--host",
+    envvar="ARDOCK_HOST",
+    callback=_check_host,
+    metavar="unix://PATH",
+    help="Engine's socket, instead of the one of the root folder's owner.",
 )
 @click.option("--debug", "-D", is_flag=True, help="Show where an error came from.")
 @click.option(
@@ -111,7 +101,7 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) 
     help="Print the version.",
 )
 @click.pass_context
-def app(ctx: click.Context, root: str, run_dir: str, host: str, *, debug: bool) -> None:
+def app(ctx: click.Context, root: str, run_dir: str, host: str | None, *, debug: bool) -> None:
     """Run containers."""
     ctx.obj = Settings(os.path.abspath(root), os.path.abspath(run_dir), host, debug)  # noqa: PTH100 - pathlib costs more
     if ctx.invoked_subcommand is None:

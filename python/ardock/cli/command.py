@@ -17,13 +17,14 @@ class Settings(NamedTuple):
     Attributes:
         root: The state folder.
         run_dir: The folder of sockets and exit records.
-        host: Where an engine's socket would be.
+        host: The engine's socket, ``unix://PATH``; None where none was named: the root folder's owner is asked, or this
+            command becomes it.
         debug: Show where an error came from.
     """
 
     root: str
     run_dir: str
-    host: str
+    host: str | None
     debug: bool
 
 
