@@ -1,0 +1,400 @@
+"""Reading and writing the database, synchronously: called in worker threads, one of which writes at a time.
+
+Why a commit is one statement: sqlite3 gives up Python's global lock in every step of a statement, and gets it back only when
+the event loop's thread lets go of it, up to 5 ms later. Six statements took 30 ms beside a busy loop, one takes 5 (measured).
+So all of a commit is inserted as one row into a view, whose trigger distributes it; the containers' rows travel as one blob
+with an index in JSON, since JSON cannot hold bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ardock.engine import failpoints
+from ardock.engine.state.database import Connections, connect, damaged, unusable
+from ardock.engine.state.epochs import Epoch
+from ardock.engine.state.journal import Entry
+from ardock.engine.state.records import Departed, Loaded, Retention
+
+_COLUMNS: Final = (
+    "epoch, written, boot, first, latest, events, event_count, event_bytes, exits, exit_count, exit_entries, exit_bytes, exit_row, "
+    "requests, request_count, request_entries, request_bytes, request_row, put, rows, gone, put_images, image_rows, gone_images"
+)
+_VIEW: Final = ", ".join(f"NULL AS {name.strip()}" for name in _COLUMNS.split(","))
+_DISTRIBUTE: Final = """
+CREATE TEMP TRIGGER distribute INSTEAD OF INSERT ON changes BEGIN
+    INSERT OR REPLACE INTO journal SELECT NEW.first, NEW.epoch, NEW.written, NEW.boot, NEW.event_count, NEW.first - 1,
+        NEW.event_bytes, NEW.latest, NEW.events WHERE NEW.events IS NOT NULL;
+    INSERT OR REPLACE INTO exits SELECT NEW.exit_row, NEW.epoch, NEW.written, NEW.boot, NEW.exit_count, NEW.exit_entries,
+        NEW.exit_bytes, NEW.exits WHERE NEW.exits IS NOT NULL;
+    INSERT OR REPLACE INTO requests SELECT NEW.request_row, NEW.epoch, NEW.written, NEW.boot, NEW.request_count,
+        NEW.request_entries, NEW.request_bytes, NEW.requests WHERE NEW.requests IS NOT NULL;
+    INSERT OR REPLACE INTO containers SELECT json_extract(value, '$[0]'),
+        substr(NEW.rows, json_extract(value, '$[1]'), json_extract(value, '$[2]')) FROM json_each(NEW.put);
+    DELETE FROM containers WHERE NEW.gone IS NOT NULL AND id IN (SELECT value FROM json_each(NEW.gone));
+    INSERT OR REPLACE INTO images SELECT json_extract(value, '$[0]'),
+        substr(NEW.image_rows, json_extract(value, '$[1]'), json_extract(value, '$[2]')) FROM json_each(NEW.put_images);
+    DELETE FROM images WHERE NEW.gone_images IS NOT NULL AND id IN (SELECT value FROM json_each(NEW.gone_images));
+END;
+"""
+_INSERT: Final = f"INSERT INTO changes VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})"  # noqa: S608 - our own names
+# Older epochs cannot be told from a lost journal; a thousand boots are more than the journal ever holds.
+_EPOCHS: Final = 1000
+# A pass of pruning looks at so many rows: it is between two commits.
+_PRUNED_AT_ONCE: Final = 1024
+
+
+class Payload(msgspec.Struct, kw_only=True):
+    """What one commit writes: the changes of many.
+
+    Attributes:
+        entry: The events.
+        latest: The greatest of their times, ns since 1970.
+        exits: Of departed containers.
+        requests: Ids and results.
+        put: Containers' rows by id.
+        drop: Ids of containers whose rows go; none is in `put`.
+        put_images: As `put`.
+        drop_images: As `drop`.
+        fsync: It must survive a loss of power.
+    """
+
+    entry: Entry | None
+    latest: int
+    exits: list[Departed]
+    requests: list[tuple[str, bytes]]
+    put: dict[str, bytes]
+    drop: set[str]
+    put_images: dict[str, bytes]
+    drop_images: set[str]
+    fsync: bool
+
+
+class Past(NamedTuple):
+    """What is kept of the past, with its age.
+
+    Attributes:
+        exits: Departed containers and how long ago that was, in ns.
+        requests: Requests and how long ago they were answered, in ns.
+    """
+
+    exits: list[tuple[Departed, int]]
+    requests: list[tuple[str, bytes, int]]
+
+
+class Clocks(NamedTuple):
+    """Where times come from.
+
+    Attributes:
+        now: Wall clock, ns since 1970. It may step.
+        boot: CLOCK_BOOTTIME, ns. It does not step, and goes on while the machine sleeps.
+    """
+
+    now: Callable[[], int]
+    boot: Callable[[], int]
+
+
+def boottime() -> int:
+    """CLOCK_BOOTTIME, ns."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class _Ring:
+    """Where a ring table goes on: the next row, and the totals of all rows so far."""
+
+    __slots__ = ("bytes", "entries", "name", "oldest_bytes", "row")
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self.name = name
+        last = connection.execute(
+            f"SELECT row, entries + count, bytes + length(data) FROM {name} ORDER BY row DESC LIMIT 1"  # noqa: S608 - our own names
+        ).fetchone()
+        self.row, self.entries, self.bytes = (0, 0, 0) if last is None else map(int, last)
+        self.oldest_bytes = self.bytes
+        self.look_back(connection)
+
+    def look_back(self, connection: sqlite3.Connection) -> None:
+        """Note what the totals were before the oldest row."""
+        first = connection.execute(f"SELECT bytes FROM {self.name} ORDER BY row LIMIT 1").fetchone()  # noqa: S608 - our own names
+        self.oldest_bytes = self.bytes if first is None else int(first[0])
+
+
+class Store:
+    """The open database.
+
+    Attributes:
+        epoch: The current epoch.
+        epochs: All known ones, the current one last.
+        last: The number of the journal's last event.
+        path: The database's file.
+        new_boot: The current epoch was begun now.
+    """
+
+    def __init__(self, connections: Connections, boot_id: str, retention: Retention, clocks: Clocks) -> None:
+        """Begin a new epoch where there is reason to.
+
+        Raises:
+            sqlite3.Error: The database is damaged, or there is no room.
+        """
+        self.path: Path = connections.path
+        self._connections = connections
+        self._writer = connections.writer
+        self._retention = retention
+        self._now = clocks.now
+        self._boot = clocks.boot
+        self._log: int | None = None
+        self._writer.execute(f"CREATE TEMP VIEW changes AS SELECT {_VIEW}")
+        self._writer.executescript(_DISTRIBUTE)
+        self._journal = _Ring(self._writer, "journal")
+        self._exits = _Ring(self._writer, "exits")
+        self._requests = _Ring(self._writer, "requests")
+        self.last: int = self._journal.entries
+        self.new_boot: bool = self._begin_epoch(boot_id)
+
+    @property
+    def journal_bytes(self) -> int:
+        """Of the events that are kept."""
+        return self._journal.bytes - self._journal.oldest_bytes
+
+    def _begin_epoch(self, boot_id: str) -> bool:
+        rows = self._writer.execute("SELECT epoch, first, boot_id FROM epochs ORDER BY number").fetchall()
+        self.epochs: list[Epoch] = [Epoch(str(row[0]), int(row[1])) for row in rows]
+        new = not rows or rows[-1][2] != boot_id
+        if new:
+            self.epochs.append(Epoch(secrets.token_hex(4), self.last + 1))
+            self._writer.execute(
+                "INSERT INTO epochs (epoch, first, boot_id, opened) VALUES (?, ?, ?, ?)",
+                (*self.epochs[-1], boot_id, self._now()),
+            )
+            self._writer.execute("DELETE FROM epochs WHERE number <= (SELECT max(number) FROM epochs) - ?", (_EPOCHS,))
+            self.sync()
+        self.epoch: str = self.epochs[-1].name
+        return new
+
+    def rows(self, table: str) -> list[tuple[str, bytes]]:
+        """All rows of ``containers`` or ``images``.
+
+        Raises:
+            sqlite3.Error: The database is damaged.
+        """
+        return self._writer.execute(f"SELECT id, record FROM {table}").fetchall()  # noqa: S608 - our own names
+
+    def _age(self, epoch: str, written: int, boot: int) -> int:
+        """How old a row is, in ns: by the clock that does not step where that is of this boot."""
+        return max(0, self._boot() - boot if epoch == self.epoch else self._now() - written)
+
+    def past(self) -> Past:
+        """The exits and requests that are kept, the oldest first.
+
+        Raises:
+            sqlite3.Error: The database is damaged.
+            msgspec.MsgspecError: Idem.
+        """
+        query = "SELECT epoch, written, boot, data FROM {} ORDER BY row"
+        exits = [
+            (departed, self._age(*place))
+            for *place, data in self._writer.execute(query.format("exits"))
+            for departed in msgspec.msgpack.decode(data, type=list[Departed])
+        ]
+        requests = [
+            (request, result, self._age(*place))
+            for *place, data in self._writer.execute(query.format("requests"))
+            for request, result in msgspec.msgpack.decode(data, type=list[tuple[str, bytes]])
+        ]
+        return Past(exits, requests)
+
+    def write(self, payload: Payload) -> None:
+        """Commit. Repeated after an error, it does what is left to do.
+
+        Raises:
+            sqlite3.Error: It could not be written.
+            OSError: It could not be synced.
+        """
+        exits = msgspec.msgpack.encode(payload.exits) if payload.exits else None
+        requests = msgspec.msgpack.encode(payload.requests) if payload.requests else None
+        entry = payload.entry
+        failpoints.reach("commit.before")
+        self._writer.execute(
+            _INSERT,
+            (
+                self.epoch,
+                self._now(),
+                self._boot(),
+                entry.first if entry else None,
+                payload.latest,
+                entry.body if entry else None,
+                len(entry) if entry else 0,
+                self._journal.bytes,
+                exits,
+                len(payload.exits),
+                self._exits.entries,
+                self._exits.bytes,
+                self._exits.row + 1,
+                requests,
+                len(payload.requests),
+                self._requests.entries,
+                self._requests.bytes,
+                self._requests.row + 1,
+                *_rows_parameters(payload.put, payload.drop),
+                *_rows_parameters(payload.put_images, payload.drop_images),
+            ),
+        )
+        if payload.fsync:
+            self.sync()
+        failpoints.reach("commit.after")
+        # Only now: what failed above is written again in the same rows.
+        if entry:
+            self.last = entry.last
+            self._journal.bytes += len(entry.body)
+        for ring, data, count in (
+            (self._exits, exits, len(payload.exits)),
+            (self._requests, requests, len(payload.requests)),
+        ):
+            if data is not None:
+                ring.row += 1
+                ring.entries += count
+                ring.bytes += len(data)
+
+    def sync(self) -> None:
+        """Let all that was committed survive a loss of power: it is in the write-ahead log, or in the database since SQLite synced that.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        if self._log is None:
+            # Kept open: it is one file as long as the writer is connected.
+            self._log = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        os.fdatasync(self._log)
+
+    def read(self, seq: int, most: int) -> list[Entry]:
+        """Entries from the one with the event after `seq` (or from the oldest), about `most` bytes; at least one where there is one.
+
+        Called in another thread than `write`.
+
+        Raises:
+            sqlite3.Error: The database is damaged.
+        """
+        entries = []
+        rows = self._connections.reader.execute(
+            "SELECT row, epoch, count, data FROM journal WHERE row >= "
+            "coalesce((SELECT max(row) FROM journal WHERE row <= :next), 0) AND row + count > :next ORDER BY row",
+            {"next": seq + 1},
+        )
+        for row, epoch, count, data in rows:
+            entries.append(Entry(epoch, row, count, data))
+            most -= len(data)
+            if most <= 0:
+                break
+        rows.close()
+        return entries
+
+    def place_at(self, time: int) -> int | None:
+        """The number before the first entry with an event at or after a wall clock (ns since 1970); None where there is none.
+
+        Called in another thread than `write`.
+
+        Raises:
+            sqlite3.Error: The database is damaged.
+        """
+        found = self._connections.reader.execute("SELECT min(row) FROM journal WHERE latest >= ?", (time,)).fetchone()[
+            0
+        ]
+        return None if found is None else int(found) - 1
+
+    def prune(self) -> bool:
+        """Remove some of what is past its time; whether there may be more.
+
+        Raises:
+            sqlite3.Error: It could not be done.
+        """
+        keep = self._retention
+        more = self._prune(self._journal, None, keep.journal_bytes, keep.journal_age, spare=self.last)
+        more |= self._prune(self._exits, keep.exits, None, keep.exit_age)
+        return more | self._prune(self._requests, keep.requests, keep.request_bytes, keep.request_age)
+
+    def prune_due(self) -> bool:
+        """The journal is a good deal longer than it may be."""
+        return self.journal_bytes > self._retention.journal_bytes + self._retention.journal_bytes // 16
+
+    def _prune(self, ring: _Ring, entries: int | None, size: int | None, age: float, spare: int | None = None) -> bool:
+        """Remove rows from the old end until the rest has at most so many entries and bytes, and none is older (s)."""
+        gone = None
+        looked = 0
+        rows = self._writer.execute(
+            f"SELECT row, count, entries, bytes, epoch, written, boot FROM {ring.name} ORDER BY row LIMIT ?",  # noqa: S608 - our own names
+            (_PRUNED_AT_ONCE,),
+        ).fetchall()
+        for row, count, entries_before, bytes_before, *place in rows:
+            if spare is not None and row + count > spare:
+                break  # it holds the last number
+            many = entries is not None and ring.entries - entries_before > entries
+            large = size is not None and ring.bytes - bytes_before > size
+            if not many and not large and self._age(*place) <= age * 1e9:
+                break
+            gone = row
+            looked += 1
+        if gone is None:
+            return False
+        self._writer.execute(f"DELETE FROM {ring.name} WHERE row <= ?", (gone,))  # noqa: S608 - our own names
+        ring.look_back(self._writer)
+        return looked == _PRUNED_AT_ONCE
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
+        self._connections.close()
+
+
+def _rows_parameters(put: dict[str, bytes], drop: Iterable[str]) -> tuple[str | None, bytes | None, str | None]:
+    """Index and rows of what is put (places count from 1), and the ids of what is dropped."""
+    index = []
+    place = 1
+    for key, row in put.items():
+        index.append((key, place, len(row)))
+        place += len(row)
+    gone = list(drop)
+    return (
+        json.dumps(index) if put else None,
+        b"".join(put.values()) if put else None,
+        json.dumps(gone) if gone else None,
+    )
+
+
+def open_store(
+    path: Path, engine_id: str, boot_id: str, retention: Retention, clocks: Clocks
+) -> tuple[Store, Loaded, Past]:
+    """Open the database, or make it, and read what was kept.
+
+    Raises:
+        FolderUnusable: It is another program's, a newer ardock's, another engine's or damaged, or cannot be opened.
+        NotPermitted: It may not be opened.
+        DiskFull: There is no room to open it.
+    """
+    connections = connect(path, engine_id)
+    try:
+        store = Store(connections, boot_id, retention, clocks)
+        loaded = Loaded(
+            store.rows("containers"),
+            store.rows("images"),
+            store.new_boot and not connections.fresh,
+            connections.fresh,
+        )
+        return store, loaded, store.past()
+    except BaseException as error:
+        connections.close()
+        if isinstance(error, (sqlite3.Error, OSError)):
+            raise unusable(path, error) from error
+        if isinstance(error, (msgspec.MsgspecError, ValueError, TypeError)):
+            raise damaged(path, str(error)) from error
+        raise
