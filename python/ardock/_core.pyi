@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Self, final
 
 __all__ = [
+    "FrameReader",
     "HostError",
     "KeeperClient",
     "Launched",
@@ -29,6 +30,29 @@ class HostError(Exception):
     """A look-up or launch failed. ``args`` is (step, subject, errno, hint, exit_code), as in ``LaunchError`` in Rust."""
 
     args: tuple[str, str, int, str, int]
+
+@final
+class FrameReader:
+    """Splits a byte stream into MessagePack-RPC messages, which have no length before them.
+
+    Checks the shape only: each message is an array of 3 or 4 values within the bounds.
+
+    Args:
+        max_frame: Most bytes of a message. One whose own lengths say that it will be longer is refused there and then.
+        max_depth: Most arrays and maps within one another, the message's own array counted.
+    """
+
+    def __new__(cls, max_frame: int, max_depth: int = 64) -> Self: ...
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next piece of the stream; the messages that are whole with it, in order.
+
+        Raises:
+            ValueError: The stream is no stream of messages, in one sentence. Messages of the same piece before it are
+                dropped, and every later call raises the same: the connection is to be closed.
+        """
+    @property
+    def pending(self) -> int:
+        """Bytes kept of a message that is begun and not whole; 0 between messages."""
 
 @final
 class KeeperClient:

@@ -8,6 +8,7 @@
 
 mod client;
 mod error;
+mod frames;
 mod host;
 mod keeper;
 mod launcher;
@@ -20,6 +21,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("HostError", module.py().get_type::<error::HostError>())?;
     module.add_class::<client::KeeperClient>()?;
+    module.add_class::<frames::FrameReader>()?;
     module.add_class::<launcher::Launched>()?;
     module.add_class::<launcher::Launcher>()?;
     module.add_function(wrap_pyfunction!(host::open_bind, module)?)?;
