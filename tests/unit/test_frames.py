@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from ardock._core import FrameReader
 
-MESSAGE = msgspec.msgpack.encode([0, 7, "containers.run", {"argv": ["true"], "env": {"A": "b" * 300}, "n": [1.5, None, -3]}])
+MESSAGE = msgspec.msgpack.encode(
+    [0, 7, "containers.run", {"argv": ["true"], "env": {"A": "b" * 300}, "n": [1.5, None, -3]}]
+)
 NOTICE = msgspec.msgpack.encode([2, "bytes", [7, 1, b"\0" * 70_000]])
 
 

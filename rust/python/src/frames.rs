@@ -6,6 +6,7 @@ use pyo3::types::PyBytes;
 
 /// See `_core.pyi`.
 #[pyclass(module = "ardock._core")]
+#[derive(Debug)]
 pub struct FrameReader {
     inner: ardock_frames::FrameReader,
 }
