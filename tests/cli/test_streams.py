@@ -1,137 +1,173 @@
-"""Copying descriptor to descriptor: exact, patient, and ended from either side."""
+"""Our standard streams: exact, never waited for, and their flags left alone."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import select
 import socket
-import threading
-import time
+import termios
+import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
-from ardock.cli.streams import Ended, copy
-
-
-class Copying:
-    """A copy in a thread."""
-
-    def __init__(self, source: int, sink: int, *, drain: bool) -> None:
-        self.waken, self.wake = os.pipe()
-        self.ended: Ended | None = None
-        self._thread = threading.Thread(target=self._run, args=(source, sink, drain), daemon=True)
-        self._thread.start()
-
-    def _run(self, source: int, sink: int, drain: bool) -> None:
-        self.ended = copy(source, sink, self.waken, drain=drain)
-
-    def awaken(self) -> None:
-        os.close(self.wake)
-        self.wake = -1
-
-    def join(self) -> Ended | None:
-        self._thread.join(5)
-        assert not self._thread.is_alive()
-        if self.wake >= 0:
-            os.close(self.wake)
-        os.close(self.waken)
-        return self.ended
+from ardock.cli import streams
+from ardock.cli.streams import Input, Output, SinkClosed, write_all, write_line
 
 
 @contextmanager
-def pipes(count: int) -> Iterator[list[tuple[int, int]]]:
-    made = [os.pipe() for _ in range(count)]
-    yield made
-    for pair in made:
-        for descriptor in pair:
+def closing(*descriptors: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for descriptor in descriptors:
             with suppress(OSError):
                 os.close(descriptor)
 
 
-@pytest.mark.parametrize("blocking", [True, False])
-def test_bytes_arrive_exactly(blocking: bool) -> None:
-    data = os.urandom(3_000_000)
-    with pipes(2) as ((source, into), (out, sink)):
-        for descriptor in (source, sink):
-            os.set_blocking(descriptor, blocking)
-        copying = Copying(source, sink, drain=False)
-        writer = threading.Thread(target=_write, args=(into, data))
-        writer.start()
+def kinds() -> Iterator[tuple[str, int, int]]:
+    """Name, our end, the other end."""
+    out, into = os.pipe()
+    yield "pipe", into, out
+    ours, theirs = socket.socketpair()
+    yield "socket", ours.detach(), theirs.detach()
+    outer, inner = pty.openpty()
+    tty.setraw(inner, termios.TCSANOW)
+    yield "terminal", inner, outer
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
+def test_a_reader_that_stops_makes_nobody_wait_and_loses_nothing(kind: str) -> None:
+    for name, ours, theirs in kinds():
+        with closing(ours, theirs):
+            if name != kind:
+                continue
+            before = fcntl.fcntl(ours, fcntl.F_GETFL)
+            output = Output(ours)
+            data = os.urandom(1_000_000)
+            output.put(data)
+            output.flush()
+            assert output.waiting
+            assert not output.empty
+            assert fcntl.fcntl(ours, fcntl.F_GETFL) == before, "others share the descriptor"
+            received = b""
+            poller = select.poll()
+            poller.register(output.descriptor, select.POLLOUT)
+            while len(received) < len(data):
+                received += os.read(theirs, 65536)
+                if not output.empty and poller.poll(0):
+                    output.flush()
+            assert received == data
+            assert output.empty
+            output.close()
+
+
+def test_a_pipe_that_may_not_be_opened_again_makes_nobody_wait_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_reopened", lambda number, flags: -1)
+    out, into = os.pipe()
+    with closing(out, into):
+        output = Output(into)
+        data = os.urandom(200_000)
+        output.put(data)
         received = b""
         while len(received) < len(data):
-            received += os.read(out, 1000 if len(received) < 10_000 else 1 << 20)
-        writer.join()
+            output.flush()
+            received += os.read(out, 65536)
         assert received == data
-        assert copying.join() is Ended.SOURCE
+        output.close()
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-    os.close(descriptor)
-
-
-def test_a_closed_sink_ends_it_without_an_error() -> None:
-    with pipes(2) as ((source, into), (out, sink)):
-        copying = Copying(source, sink, drain=True)
+def test_a_reader_that_has_left_is_told_apart_from_a_disk_that_is_full() -> None:
+    out, into = os.pipe()
+    with closing(into):
+        output = Output(into)
         os.close(out)
-        os.write(into, b"x")
-        assert copying.join() is Ended.SINK
+        output.put(b"x")
+        with pytest.raises(SinkClosed):
+            output.flush()
+        assert output.empty
+        output.close()
+    with open("/dev/full", "wb", buffering=0) as full:
+        output = Output(full.fileno())
+        output.put(b"x")
+        with pytest.raises(OSError, match="No space left"):
+            output.flush()
+        output.close()
+        with pytest.raises(OSError, match="No space left"):
+            write_all(full.fileno(), b"x")
 
 
-def test_an_input_that_is_silent_can_be_ended() -> None:
-    with pipes(2) as ((source, _), (_, sink)):
-        copying = Copying(source, sink, drain=False)
-        time.sleep(0.05)
-        copying.awaken()
-        assert copying.join() is Ended.WOKEN
+def test_a_file_is_written_where_its_shared_offset_is(tmp_path: Path) -> None:
+    """Opened again it would have an offset of its own, and `(a; b) > file` would lose what a wrote."""
+    path = tmp_path / "file"
+    with path.open("wb", buffering=0) as file:
+        file.write(b"before ")
+        output = Output(file.fileno())
+        output.put(b"ours ")
+        output.flush()
+        output.close()
+        file.write(b"after")
+    assert path.read_bytes() == b"before ours after"
 
 
-def test_an_input_whose_sink_is_full_can_be_ended() -> None:
-    """The container reads nothing and has ended; the keeper still holds its pipe."""
-    with pipes(2) as ((source, into), (_, sink)):
-        os.set_blocking(sink, False)
-        copying = Copying(source, sink, drain=False)
-        for _ in range(2):
-            os.write(into, bytes(60_000))
-            time.sleep(0.05)
-        copying.awaken()
-        assert copying.join() is Ended.WOKEN
+def test_input_of_every_kind_is_read_to_its_end() -> None:
+    for name, ours, theirs in kinds():
+        with closing(ours, theirs):
+            given = Input(ours)
+            if name == "pipe":  # Its first descriptor is the one to be written.
+                given.close()
+                ours, theirs = theirs, ours
+                given = Input(ours)
+            before = fcntl.fcntl(ours, fcntl.F_GETFL)
+            os.write(theirs, b"some words")
+            assert given.read(4) == b"some"
+            assert given.read(100) == b" words"
+            assert not given.ended
+            assert fcntl.fcntl(ours, fcntl.F_GETFL) == before
+            os.close(theirs)
+            assert given.read(100) == b""
+            assert given.ended, name
+            given.close()
 
 
-def test_output_that_was_written_before_the_wake_is_copied_though_the_pipe_stays_open() -> None:
-    with pipes(2) as ((source, into), (out, sink)):
-        os.write(into, b"a" * 60_000)
-        copying = Copying(source, sink, drain=True)
-        copying.awaken()
-        assert copying.join() is Ended.WOKEN
-        assert os.read(out, 1 << 20) == b"a" * 60_000
+def test_input_that_another_process_took_is_no_end() -> None:
+    out, into = os.pipe()
+    with closing(out, into):
+        given = Input(out)
+        assert given.read(100) == b""
+        assert not given.ended
+        given.close()
 
 
-def test_a_terminal_whose_other_side_is_closed_is_at_its_end() -> None:
-    outer, inner = pty.openpty()
-    with pipes(1) as ((out, sink),):
-        os.write(inner, b"last words")
-        os.close(inner)
-        copying = Copying(outer, sink, drain=True)
-        assert copying.join() is Ended.SOURCE
-        assert os.read(out, 100) == b"last words"
-    os.close(outer)
+def test_a_directory_is_no_input(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with closing(folder):
+        with pytest.raises(IsADirectoryError):
+            Input(folder).read(100)
 
 
-def test_sockets_and_files_are_streams_too(tmp_path: object) -> None:
-    ours, theirs = socket.socketpair()
-    with pipes(1) as ((out, sink),), ours, theirs:
-        copying = Copying(ours.fileno(), sink, drain=False)
-        theirs.sendall(b"from a socket")
-        theirs.shutdown(socket.SHUT_WR)
-        assert copying.join() is Ended.SOURCE
-        assert os.read(out, 100) == b"from a socket"
-        with open(__file__, "rb") as file:
-            copying = Copying(file.fileno(), sink, drain=False)
-            assert copying.join() is Ended.SOURCE
-            file.seek(0)
-            assert os.read(out, 1 << 20) == file.read()
+def test_a_line_for_a_person_who_has_left_is_no_error() -> None:
+    out, into = os.pipe()
+    with closing(into):
+        os.close(out)
+        write_line(into, "hello\n")
+
+
+def test_all_is_written_to_a_descriptor_that_somebody_made_non_blocking() -> None:
+    out, into = os.pipe()
+    with closing(out, into):
+        os.set_blocking(into, False)
+        data = os.urandom(300_000)
+        pid = os.fork()
+        if pid == 0:
+            os.close(out)
+            write_all(into, data)
+            os._exit(0)
+        os.close(into)
+        with open(out, "rb", closefd=False) as reader:
+            assert reader.read() == data
+        assert os.waitpid(pid, 0)[1] == 0

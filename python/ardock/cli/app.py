@@ -11,16 +11,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
 from ardock.cli.command import Settings
-from ardock.cli.errors import ENGINE_FAILED, CliError, UsageError, printable
+from ardock.cli.errors import ENGINE_FAILED, CliError, Interrupted, UsageError, engine_error, printable
 from ardock.cli.lazy import LazyGroup
-
-if TYPE_CHECKING:
-    from ardock.model.errors import ArdockError
 
 ROOT = "/var/lib/ardock"
 RUN_DIR = "/run/ardock"
@@ -122,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = report(error)
     except KeyboardInterrupt:
         code = 130
+    except Interrupted as signalled:
+        code = signalled.exit_code
     _flush()
     sys.exit(code)
 
@@ -144,7 +143,7 @@ def _sentence(error: Exception) -> tuple[str, int]:
         return f"unknown flag: {error.option_name} (see 'ardock --help')", ENGINE_FAILED
     if isinstance(error, click.ClickException):
         return error.format_message().rstrip("."), ENGINE_FAILED
-    known = _engine_error(error)
+    known = engine_error(error)
     if known is not None:
         return known.message, known.exit_code
     if isinstance(error, ExceptionGroup):
@@ -155,13 +154,6 @@ def _sentence(error: Exception) -> tuple[str, int]:
         return f"{named}{error.strerror or error}", ENGINE_FAILED
     text = " ".join(str(error).split())
     return f"unexpected {type(error).__name__}: {text} (--debug shows where; please report it)", ENGINE_FAILED
-
-
-def _engine_error(error: Exception) -> ArdockError | None:
-    """The error as one of the engine's, if it is one; nothing is imported for that."""
-    module = sys.modules.get("ardock.model.errors")
-    base = getattr(module, "ArdockError", None)
-    return error if base is not None and isinstance(error, base) else None
 
 
 def _open_standard_streams() -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import click
 
+from ardock.cli.errors import ENGINE_FAILED, CliError, engine_error
 from ardock.cli.flags import AnyFlag, HelpRequested, Parser, Values
 from ardock.cli.overriding import override
 
@@ -28,8 +29,19 @@ class Settings(NamedTuple):
     debug: bool
 
 
+class Attached(NamedTuple):
+    """Which of our standard streams a program's are connected to."""
+
+    stdin: bool
+    stdout: bool
+    stderr: bool
+
+
 class FlagCommand(click.Command):
-    """A click command whose flags are ours (see `ardock.cli.flags`)."""
+    """A click command whose flags are ours (see `ardock.cli.flags`).
+
+    `failure` is its exit code for what the engine refuses; a program that cannot be found or run has its own.
+    """
 
     def __init__(
         self,
@@ -40,11 +52,13 @@ class FlagCommand(click.Command):
         usage: str,
         help_text: str,
         epilog: str = "",
+        failure: int = ENGINE_FAILED,
     ) -> None:
         super().__init__(name, help=help_text, epilog=epilog, add_help_option=False)
         self._function = function
         self._flags = tuple(flags)
         self._usage = usage
+        self._failure = failure
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -62,7 +76,13 @@ class FlagCommand(click.Command):
         """Run the command; its exit code."""
         settings = ctx.find_object(Settings)
         assert settings is not None, "set by the group"
-        return self._function(settings, ctx.params["values"], ctx.params["arguments"])
+        try:
+            return self._function(settings, ctx.params["values"], ctx.params["arguments"])
+        except Exception as error:
+            known = engine_error(error)
+            if known is None or known.exit_code != ENGINE_FAILED:
+                raise
+            raise CliError(known.message, self._failure) from error
 
     @override
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

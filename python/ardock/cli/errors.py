@@ -7,6 +7,13 @@ the program itself returned.
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ardock.model.errors import ArdockError
+
+FAILED = 1  # What docker's other commands than run give for what the engine refuses.
 ENGINE_FAILED = 125
 CANNOT_RUN = 126
 NOT_FOUND = 127
@@ -29,6 +36,15 @@ class UsageError(CliError):
     """The command line itself is wrong: an unknown flag, a bad value."""
 
 
+class Interrupted(BaseException):
+    """A signal asked us to end while nothing was there that it could have been passed on to."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+        self.exit_code = 128 + number
+
+
 def printable(text: str) -> str:
     """The text with everything escaped that is no character to be seen.
 
@@ -41,3 +57,10 @@ def printable(text: str) -> str:
 def quoted(value: str) -> str:
     """The value between double quotes, as `printable` shows it."""
     return f'"{printable(value)}"'
+
+
+def engine_error(error: Exception) -> ArdockError | None:
+    """The error as one of the engine's, if it is one; nothing is imported for that."""
+    module = sys.modules.get("ardock.model.errors")
+    base = getattr(module, "ArdockError", None)
+    return error if base is not None and isinstance(error, base) else None

@@ -1,4 +1,4 @@
-"""`ardock run`: one container in the foreground, from its start to its exit code."""
+"""`ardock run`: one container, from its start to its exit code, or left running."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     """Run the command line; the exit code."""
     request = run_request(values, arguments)
-    # Only now: the engine and its event loop take longer to import than all the rest.
-    from ardock.cli.foreground import run_in_foreground
+    # Only now: a wrong command line needs none of it.
+    from ardock.cli.foreground import run as run_request_in
 
-    return run_in_foreground(settings, request)
+    return run_request_in(settings, request)
 
 
 command = FlagCommand(
     "run",
     run,
     RUN_FLAGS,
-    usage="[OPTIONS] --rootfs PATH COMMAND [ARG...]",
-    help_text="Run a command in a new container",
+    usage="[OPTIONS] IMAGE|--rootfs PATH COMMAND [ARG...]",
+    help_text="Create and run a new container from an image or a root file system",
     epilog=(
         "Options end at the command. Flags of Docker's that are not listed are refused by name. The exit code is the "
         "command's, or 128 + n where signal n ended it, 137 where --timeout did, 127 where the command is not found, "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from ardock.cli import files, mounts, values
+from ardock.cli import detach, files, mounts, values
 from ardock.cli.flags import AnyFlag, Flag, Many, Refused, Switch
 
 
@@ -64,6 +64,23 @@ def _device_rule(value: str) -> str:
     return value
 
 
+def _log_driver(value: str) -> str:
+    """The keeper's own log under Docker's names for such, or none."""
+    if value not in {"", "local", "json-file", "none"}:
+        raise ValueError("give local (json-file is the same here), or none")
+    return "none" if value == "none" else "local"
+
+
+def _log_option(value: str) -> tuple[str, int]:
+    """`max-size=SIZE` or `max-file=NUMBER`."""
+    name, _, content = value.partition("=")
+    if name == "max-size":
+        return name, values.size(content)
+    if name == "max-file":
+        return name, values.integer(low=1)(content)
+    raise ValueError("the log options are max-size and max-file")
+
+
 _COUNT = values.integer(low=0)
 
 # ardock's own.
@@ -79,11 +96,16 @@ TIMEOUT = Flag("timeout", values.seconds, "Stop the container after so many seco
 ATTACH = Many("attach", values.attach, "Attach to STDIN, STDOUT or STDERR", short="a")
 INTERACTIVE = Switch("interactive", "Keep STDIN open even if not attached", short="i")
 TTY = Switch("tty", "Allocate a pseudo-TTY", short="t")
-REMOVE = Switch("rm", "Remove the container when it exits (always so, for now)", default=True)
+REMOVE = Switch("rm", "Automatically remove the container when it exits")
+DETACH = Switch("detach", "Run container in background and print container ID", short="d")
+DETACH_KEYS = Flag("detach-keys", detach.keys, "Override the key sequence for detaching from its terminal")
+NAME = Flag("name", values.container_name, "Assign a name to the container")
 SIG_PROXY = Switch("sig-proxy", "Proxy received signals to the process (default true)", default=True)
 CIDFILE = Flag("cidfile", values.text, "Write the container ID to the file")
 STOP_SIGNAL = Flag("stop-signal", values.signal, "Signal to stop the container")
 STOP_TIMEOUT = Flag("stop-timeout", _COUNT, "Timeout (in seconds) to stop a container", metavar="int")
+LOG_DRIVER = Flag("log-driver", _log_driver, "Logging driver for the container: local, or none")
+LOG_OPT = Many("log-opt", _log_option, "Log driver options: max-size, max-file")
 LABEL = Many("label", values.label, "Set meta data on a container", short="l")
 LABEL_FILE = Many("label-file", values.text, "Read in a line delimited file of labels")
 
@@ -161,7 +183,6 @@ _NETWORKS = "there are no networks yet but none and host"
 _HEALTH = "health checks come with containers that live on their own"
 _BLKIO = "limits on block devices are not built yet"
 _WINDOWS = "it exists on Windows only"
-_DURABLE = "containers end with their command for now"
 
 _REFUSED: tuple[AnyFlag, ...] = (
     Refused("annotation", "there is no OCI runtime to pass it to"),
@@ -172,8 +193,6 @@ _REFUSED: tuple[AnyFlag, ...] = (
     Refused("cpu-percent", _WINDOWS, harmless=("0",)),
     Refused("cpu-rt-period", "real-time scheduling limits are not built yet", harmless=("0",)),
     Refused("cpu-rt-runtime", "real-time scheduling limits are not built yet", harmless=("0",)),
-    Refused("detach", _DURABLE, short="d", switch=True),
-    Refused("detach-keys", _DURABLE + ", so there is nothing to detach from", harmless=("",)),
     Refused("device-read-bps", _BLKIO),
     Refused("device-read-iops", _BLKIO),
     Refused("device-write-bps", _BLKIO),
@@ -195,16 +214,13 @@ _REFUSED: tuple[AnyFlag, ...] = (
     Refused("kernel-memory", "the kernel has no such limit any more; --memory counts its memory, too", harmless=("0",)),
     Refused("link", _NETWORKS),
     Refused("link-local-ip", _NETWORKS),
-    Refused("log-driver", "output goes to this command and is not logged", harmless=("", "none")),
-    Refused("log-opt", "output goes to this command and is not logged"),
     Refused("mac-address", _NETWORKS, harmless=("",)),
     Refused("memory-swappiness", "it is not built yet", harmless=("-1",)),
-    Refused("name", _DURABLE + ", so they have no names", harmless=("",)),
     Refused("network-alias", _NETWORKS, aliases=("net-alias",)),
     Refused("oom-kill-disable", "a container that may not be killed can hang its machine", switch=True),
     Refused("publish", _NETWORKS + ", so no port can be published", short="p"),
     Refused("publish-all", _NETWORKS + ", so no port can be published", short="P", switch=True),
-    Refused("restart", _DURABLE, harmless=("", "no")),
+    Refused("restart", "restart policies are not built yet", harmless=("", "no")),
     Refused("runtime", "OCI runtimes as backends are not built yet", harmless=("",)),
     Refused("use-api-socket", "there is no Docker API socket to bind", switch=True),
     Refused("userns", "user namespaces are not built yet", harmless=("", "host")),

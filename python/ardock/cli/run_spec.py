@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
+import msgspec
+
 from ardock.cli import run_flags as f
+from ardock.cli.command import Attached
 from ardock.cli.errors import CliError, UsageError, quoted
 from ardock.cli.files import environment, key_values
 from ardock.cli.mounts import Bind, Tmpfs
-from ardock.model.spec import ContainerSpec, Device, Mount, Ulimit
+from ardock.model.spec import ContainerSpec, Device, LogOptions, Mount, Ulimit
 
 if TYPE_CHECKING:
     from ardock.cli.flags import AnyFlag, Flag, Values
@@ -26,22 +29,17 @@ if TYPE_CHECKING:
     Side = Literal["private", "host"]
 
 
-class Attached(NamedTuple):
-    """Which of our standard streams the container's are connected to."""
-
-    stdin: bool
-    stdout: bool
-    stderr: bool
-
-
 class RunRequest(NamedTuple):
     """All that one `ardock run` was asked for."""
 
     spec: ContainerSpec
     attached: Attached
+    detach: bool
+    remove: bool
     sig_proxy: bool
     timeout: float | None
     cidfile: str | None
+    detach_keys: str
 
 
 def run_request(values: Values, arguments: Sequence[str]) -> RunRequest:
@@ -50,53 +48,69 @@ def run_request(values: Values, arguments: Sequence[str]) -> RunRequest:
     Raises:
         CliError: Flags contradict each other, or a file that one names cannot be used.
     """
-    argv = _command(values, arguments)
-    if not values.on(f.REMOVE):
-        raise UsageError("--rm=false is not supported: containers end with their command for now, and are removed")
-    interactive = values.on(f.INTERACTIVE)
     streams = values.many(f.ATTACH)
-    if streams and not {"stdout", "stderr"} & set(streams):
-        raise UsageError("-a, --attach stdin alone is not supported: it would leave the container running detached")
-    attached = Attached(interactive, not streams or "stdout" in streams, not streams or "stderr" in streams)
+    detach = values.on(f.DETACH)
+    if detach and streams:
+        raise UsageError("conflicting options: cannot specify both --attach and --detach")
+    if streams == ["stdin"]:
+        raise UsageError("-a, --attach stdin alone is not supported: attach stdout or stderr too, or give -d")
+    interactive = values.on(f.INTERACTIVE)
     tty = values.on(f.TTY)
-    if tty and interactive and not os.isatty(0):
+    if tty and interactive and not detach and not os.isatty(0):
         raise UsageError("the input device is not a TTY: leave out -t, --tty, or run from a terminal")
+    spec = spec_of(values, arguments)
+    timeout = values.one(f.TIMEOUT)
+    if timeout is not None:
+        # In the foreground it is this command that stops the container; the engine's is for when we are gone by then.
+        grace = 0.0 if detach else spec.stop_timeout + 1
+        spec = msgspec.structs.replace(spec, timeout=timeout + grace)
     return RunRequest(
-        _spec(values, argv, tty=tty, interactive=interactive),
-        attached,
+        spec,
+        Attached(interactive and not detach, not streams or "stdout" in streams, not streams or "stderr" in streams),
+        detach,
+        values.on(f.REMOVE),
         values.on(f.SIG_PROXY),
-        values.one(f.TIMEOUT),
+        timeout,
         values.one(f.CIDFILE),
+        values.one(f.DETACH_KEYS) or "",
     )
 
 
-def _command(values: Values, arguments: Sequence[str]) -> tuple[str, ...]:
-    if values.one(f.ROOTFS) is None:
-        if not arguments:
-            raise UsageError("give a root file system and a command: ardock run --rootfs PATH COMMAND [ARG...]")
-        raise UsageError(
-            f"images are not supported yet, so {quoted(arguments[0])} cannot be run: "
-            "give a directory with --rootfs PATH (--rootfs / is a copy-on-write view of this machine)"
-        )
-    if not values.one(f.ROOTFS):
-        raise UsageError("--rootfs: the path is empty: give a directory, or / for a copy-on-write view of this machine")
-    entrypoint = values.one(f.ENTRYPOINT)
-    argv = (entrypoint, *arguments) if entrypoint else tuple(arguments)
-    if not argv:
-        raise UsageError("no command specified: ardock run --rootfs PATH COMMAND [ARG...]")
-    return argv
+def spec_of(values: Values, arguments: Sequence[str], *, command: str = "run") -> ContainerSpec:
+    """The container that `run` or `create` is to make.
 
-
-def _spec(values: Values, argv: tuple[str, ...], *, tty: bool, interactive: bool) -> ContainerSpec:
+    Raises:
+        CliError: Flags contradict each other, or a file that one names cannot be used.
+    """
     rootfs = values.one(f.ROOTFS)
-    assert rootfs, "checked by _command"
+    entrypoint = values.one(f.ENTRYPOINT)
+    image, words = None, tuple(arguments)
+    if rootfs is None:
+        if not arguments:
+            raise UsageError(
+                f"give an image, or a root file system and a command: ardock {command} [--rootfs PATH | IMAGE] COMMAND [ARG...]"
+            )
+        image, words = arguments[0], words[1:]
+    elif not rootfs:
+        raise UsageError("--rootfs: the path is empty: give a directory, or / for a copy-on-write view of this machine")
+    argv = (entrypoint, *words) if entrypoint else words
+    if not argv:
+        what = "--rootfs PATH" if image is None else "IMAGE"
+        raise UsageError(f"no command specified: ardock {command} {what} COMMAND [ARG...]")
+    return _spec(values, argv, image)
+
+
+def _spec(values: Values, argv: tuple[str, ...], image: str | None) -> ContainerSpec:
+    rootfs = values.one(f.ROOTFS)
     security = _security(values)
     storage = values.many(f.STORAGE_OPT)
     stop_signal = values.one(f.STOP_SIGNAL)
     stop_timeout = values.one(f.STOP_TIMEOUT)
     return ContainerSpec(
         argv=argv,
-        rootfs=str(Path(rootfs).absolute()),
+        rootfs=None if rootfs is None else str(Path(rootfs).absolute()),
+        image=image,
+        name=values.one(f.NAME) or None,
         scratch=cast("ScratchKind | None", values.one(f.SCRATCH)),
         scratch_size=storage[-1] if storage else None,
         env=environment(values.many(f.ENV_FILE), values.many(f.ENV)),
@@ -141,13 +155,28 @@ def _spec(values: Values, argv: tuple[str, ...], *, tty: bool, interactive: bool
         oom_score_adj=values.one(f.OOM_SCORE_ADJ),
         stop_signal=stop_signal or "SIGTERM",
         stop_timeout=10.0 if stop_timeout is None else float(stop_timeout),
-        tty=tty,
-        stdin_open=interactive,
+        tty=values.on(f.TTY),
+        stdin_open=values.on(f.INTERACTIVE),
         add_hosts=tuple(values.many(f.ADD_HOST)),
         dns=tuple(values.many(f.DNS)),
         dns_search=tuple(values.many(f.DNS_SEARCH)),
         dns_options=tuple(values.many(f.DNS_OPTION)),
         labels=_labels(values),
+        log=_log(values),
+    )
+
+
+def _log(values: Values) -> LogOptions | Literal["none"] | None:
+    options = dict(values.many(f.LOG_OPT))
+    if values.one(f.LOG_DRIVER) == "none":
+        if options:
+            raise UsageError("--log-opt: there is no log with --log-driver none")
+        return "none"
+    if not options:
+        return None
+    default = LogOptions()
+    return LogOptions(
+        max_size=options.get("max-size", default.max_size), max_files=options.get("max-file", default.max_files)
     )
 
 
@@ -233,6 +262,7 @@ _FLAG_OF: dict[str, AnyFlag] = {
     "sysctls": f.SYSCTL, "shm_size": f.SHM_SIZE, "oom_score_adj": f.OOM_SCORE_ADJ, "stop_signal": f.STOP_SIGNAL,
     "stop_timeout": f.STOP_TIMEOUT, "timeout": f.TIMEOUT, "tty": f.TTY, "add_hosts": f.ADD_HOST, "dns": f.DNS,
     "dns_search": f.DNS_SEARCH, "dns_options": f.DNS_OPTION, "labels": f.LABEL, "read_only": f.READ_ONLY,
+    "name": f.NAME, "log": f.LOG_OPT,
 }  # fmt: skip
 
 

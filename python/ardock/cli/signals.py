@@ -9,9 +9,15 @@ the third kills it.
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import os
 import signal
 from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from ardock.cli.errors import Interrupted
 
 # All that can be caught and means something to another program. Not passed on:
 # SIGCHLD, SIGPIPE, SIGURG (ours alone), SIGWINCH (it becomes a new size), the
@@ -97,3 +103,50 @@ def is_ignored(pid: int, number: int, *, is_init: bool) -> bool:
     if masks["SigIgn"] & bit:
         return not masks["SigBlk"] & bit
     return is_init and not (masks["SigCgt"] | masks["SigBlk"]) & bit
+
+
+class Caught:
+    """Our signals, caught for as long as the context lasts.
+
+    At first those that ask us to end raise `Interrupted` wherever the main thread is: it connects, opens an engine or waits
+    for an answer. Once somebody reads them (`quiet`), they come by the descriptor alone, all of them in order.
+
+    Attributes:
+        descriptor: Readable when a signal has come.
+        quiet: Nothing is raised.
+    """
+
+    def __init__(self, *, proxy: bool = True) -> None:
+        numbers = set(PROXIED if proxy else ENDING) | ENDING | {signal.SIGWINCH}
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            numbers.discard(signal.SIGHUP)  # nohup ardock run ...
+        self._numbers = numbers
+        self.descriptor, self._told = os.pipe()
+        self.quiet = False
+
+    def __enter__(self) -> Self:
+        os.set_blocking(self.descriptor, False)
+        os.set_blocking(self._told, False)
+        signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
+        for number in self._numbers:
+            signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number in self._numbers:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        os.close(self._told)
+        os.close(self.descriptor)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if not self.quiet and number in ENDING:
+            raise Interrupted(number)
+
+    def read(self) -> list[int]:
+        """The signals that have come and were not read yet, in their order."""
+        with contextlib.suppress(BlockingIOError):
+            return [number for number in os.read(self.descriptor, 4096) if number in self._numbers]
+        return []

@@ -1,98 +1,190 @@
-"""Bytes between our own standard streams and the container's, exactly and at the reader's pace.
+"""Our own standard streams, read and written without ever waiting in them.
 
-Each direction is one thread that copies descriptor to descriptor. Not an event
-loop: descriptors 0 to 2 are shared with the shell and with the other programs
-of a pipeline, so they may not be made non-blocking (the next `cat` would fail
-with EAGAIN), and regular files cannot be waited for by epoll at all. A thread
-costs nothing while it sleeps, and no hop between threads is paid for a chunk.
-The container's ends may well be non-blocking; both kinds are handled.
+Descriptors 0 to 2 are shared with the shell and with the other programs of a pipeline, so they may not be made
+non-blocking: the next `cat` would fail with EAGAIN. A pipe or a terminal is therefore opened a second time through
+/proc/self/fd, which gives a file description (and flags) of our own; a socket has MSG_DONTWAIT; a regular file never
+makes anybody wait for a reader, and cannot be waited for.
 """
 
 from __future__ import annotations
 
-import enum
 import errno
 import os
 import select
+import socket
+import stat
+from collections.abc import Callable
+from typing import Final, Protocol
 
-CHUNK = 65536  # A pipe's capacity, by default.
+CHUNK: Final = 65536  # A pipe's capacity, by default.
+
+# POSIX: a pipe that poll(2) calls writable takes this many bytes without making the writer wait.
+_PIPE_BUF: Final = select.PIPE_BUF
+
+# A reader's right and no failure: a closed pipe or socket, a terminal that is gone.
+_NOBODY_READS: Final = frozenset({errno.EPIPE, errno.EIO, errno.ECONNRESET})
 
 
-class Ended(enum.Enum):
-    """Why a copy ended."""
-
-    SOURCE = "the source is at its end"
-    SINK = "nobody reads the sink any more"
-    WOKEN = "it was asked to end"
+class SinkClosed(Exception):  # noqa: N818 - no error: `| head` has what it wanted
+    """Nobody reads the stream any more."""
 
 
-def copy(source: int, sink: int, wake: int, *, drain: bool) -> Ended:
-    """Copy until the source ends, the sink is closed, or `wake` becomes readable.
+class _Writer(Protocol):
+    def __call__(self, data: memoryview, /) -> int: ...
 
-    Blocking; to be run in a thread.
 
-    Args:
-        source: Descriptor to read.
-        sink: Descriptor to write.
-        wake: Descriptor (a pipe whose write end the caller closes) that ends the copy.
-        drain: When woken, first copy what the source still holds. What a program
-            wrote before its exit is in the pipe (or terminal) when the exit is
-            known, so this loses nothing and waits for nobody: not for a process
-            left behind that holds the pipe open.
+class Output:
+    """One of our output streams, with the bytes that it has not taken yet.
+
+    Attributes:
+        descriptor: What to poll for POLLOUT while `waiting`.
+        waiting: There are bytes, and the stream did not take them.
     """
+
+    def __init__(self, number: int) -> None:
+        self._pending: list[memoryview] = []
+        self.waiting = False
+        self.descriptor, self._write, self._close = _writer(number)
+
+    def close(self) -> None:
+        """Close what was opened. Not to be used afterwards."""
+        self._close()
+
+    def put(self, data: bytes) -> None:
+        """Add bytes; `flush` writes them."""
+        if data:
+            self._pending.append(memoryview(data))
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is left to be written."""
+        return not self._pending
+
+    @property
+    def size(self) -> int:
+        """Bytes that are left to be written."""
+        return sum(map(len, self._pending))
+
+    def flush(self) -> None:
+        """Write what the stream takes now.
+
+        Raises:
+            SinkClosed: Nobody reads it any more; what is left is dropped.
+            OSError: It cannot be written, such as on a full disk.
+        """
+        self.waiting = False
+        try:
+            while self._pending:
+                data = self._pending[0]
+                count = self._write(data)
+                if count == len(data):
+                    del self._pending[0]
+                else:
+                    self._pending[0] = data[count:]
+        except BlockingIOError:
+            self.waiting = True
+        except OSError as error:
+            self._pending.clear()
+            if error.errno in _NOBODY_READS:
+                raise SinkClosed from None
+            raise
+
+
+def _writer(number: int) -> tuple[int, _Writer, Callable[[], None]]:
+    """The descriptor to wait for, how to write to it, and how to close what was opened."""
+    mode = os.fstat(number).st_mode
+    if stat.S_ISSOCK(mode):
+        connection = socket.socket(fileno=os.dup(number))
+        return connection.fileno(), lambda data: connection.send(data, socket.MSG_DONTWAIT), connection.close
+    if stat.S_ISFIFO(mode) or os.isatty(number):
+        own = _reopened(number, os.O_WRONLY)
+        if own >= 0:
+            return own, lambda data: os.write(own, data), lambda: os.close(own)
+        return number, lambda data: _write_patiently(number, data), lambda: None
+    return number, lambda data: os.write(number, data), lambda: None
+
+
+def _write_patiently(number: int, data: memoryview) -> int:
+    """Write so little that nobody waits (see _PIPE_BUF)."""
     poller = select.poll()
-    poller.register(source, select.POLLIN)
-    poller.register(wake, select.POLLIN)
-    while True:
-        ready = {descriptor for descriptor, _ in poller.poll()}
-        if wake in ready and not (drain and source in ready):
-            return Ended.WOKEN
-        chunk = _read(source)
-        if chunk is None:
-            continue
-        if not chunk:
-            return Ended.SOURCE
-        ended = _write(sink, chunk, None if drain else wake)
-        if ended is not None:
-            return ended
+    poller.register(number, select.POLLOUT)
+    if not poller.poll(0):
+        raise BlockingIOError
+    return os.write(number, data[:_PIPE_BUF])
 
 
-def _read(source: int) -> bytes | None:
-    """A chunk; empty at the end; None where there is nothing after all."""
+def _reopened(number: int, flags: int) -> int:
+    """The file behind a descriptor with a description of our own that is non-blocking; -1 where that is refused."""
     try:
-        return os.read(source, CHUNK)
-    except BlockingIOError:
-        return None  # Somebody who shares the descriptor was faster.
-    except OSError as error:
-        # EIO: a terminal whose other side is closed. Or our own terminal is gone,
-        # or we are in the background of a shell that is no more.
-        if error.errno in {errno.EIO, errno.ECONNRESET}:
-            return b""
-        raise
+        return os.open(f"/proc/self/fd/{number}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return -1  # No /proc, or a pipe of another user's.
 
 
-def _write(sink: int, chunk: bytes, wake: int | None) -> Ended | None:
-    """Write all of it, however slowly the other side reads; None when that is done."""
-    rest = memoryview(chunk)
+class Input:
+    """Standard input.
+
+    Attributes:
+        descriptor: What to poll for POLLIN.
+        ended: It is at its end.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        mode = os.fstat(number).st_mode
+        own = _reopened(number, os.O_RDONLY) if stat.S_ISFIFO(mode) or os.isatty(number) else -1
+        self._owned = own >= 0
+        self.descriptor = own if self._owned else number
+        self.ended = False
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._owned:
+            os.close(self.descriptor)
+            self._owned = False
+
+    def read(self, most: int) -> bytes:
+        """What is there, `most` bytes at most; empty where there is nothing after all, or at the end (see `ended`).
+
+        Raises:
+            OSError: It cannot be read, such as a directory.
+        """
+        try:
+            data = os.read(self.descriptor, min(most, CHUNK))
+        except BlockingIOError:
+            return b""  # Somebody who shares it was faster.
+        except OSError as error:
+            # EIO: our terminal is gone, or we are in the background of a shell that is no more.
+            if error.errno not in {errno.EIO, errno.ECONNRESET}:
+                raise
+            data = b""
+        self.ended = not data
+        return data
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it, however slowly the other side reads.
+
+    Raises:
+        SinkClosed: Nobody reads it any more.
+        OSError: It cannot be written.
+    """
+    rest = memoryview(data)
     while rest:
         try:
-            rest = rest[os.write(sink, rest) :]
-        except BlockingIOError:
-            # It is non-blocking: the container's end, or one that a program before us left so.
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:  # A program before us left it so.
             poller = select.poll()
-            poller.register(sink, select.POLLOUT)
-            if wake is not None:
-                poller.register(wake, select.POLLIN)
-            if any(descriptor == wake for descriptor, _ in poller.poll()):
-                return Ended.WOKEN
+            poller.register(descriptor, select.POLLOUT)
+            poller.poll()
         except OSError as error:
-            # EPIPE is a reader's right and no failure; EIO a terminal that is gone.
-            if error.errno in {errno.EPIPE, errno.EIO, errno.ECONNRESET}:
-                return Ended.SINK
+            if error.errno in _NOBODY_READS:
+                raise SinkClosed from None
             raise
-    return None
 
 
 def write_line(descriptor: int, text: str) -> None:
-    """Write a line for a person to a descriptor that may be closed by now."""
-    _write(descriptor, text.encode("utf-8", "surrogateescape"), None)
+    """Write a line for a person to a descriptor that nobody may read any more."""
+    try:
+        write_all(descriptor, text.encode("utf-8", "surrogateescape"))
+    except SinkClosed:
+        return

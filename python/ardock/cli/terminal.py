@@ -42,6 +42,17 @@ def window_size(descriptor: int) -> tuple[int, int]:
     return size.lines, size.columns
 
 
+def is_terminal(descriptor: int) -> bool:
+    """Whether a terminal is behind the descriptor."""
+    return os.isatty(descriptor)
+
+
+def our_size() -> tuple[int, int]:
+    """Of the terminal that output goes to, or else of the one that keys come from; (0, 0) where there is none."""
+    size = window_size(1)
+    return size if size != (0, 0) else window_size(0)
+
+
 def raw_attributes(before: Attributes) -> Attributes:
     """The attributes for passing every byte on as it is: cfmakeraw(3), as Docker's CLI sets it."""
     after: Attributes = [field.copy() if isinstance(field, list) else field for field in before]

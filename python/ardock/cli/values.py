@@ -159,6 +159,15 @@ def host_name(value: str) -> str:
     return value
 
 
+def container_name(value: str) -> str:
+    """A name as Docker takes it (moby, daemon/names); empty is none."""
+    if value and not re.fullmatch(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+", value):
+        raise ValueError(
+            "a name begins with a letter or digit, and has letters, digits, _ . - after it: two characters at least"
+        )
+    return value.removeprefix("/")
+
+
 def extra_host(value: str) -> str:
     """`host:address` or `host=address`, as `host:address`."""
     equals, colon = value.find("="), value.find(":")
