@@ -38,12 +38,12 @@ def string_map(values: Mapping[str, str]) -> OpenMap:
 
 
 def plain(value: object) -> object:
-    """`value` as JSON has it: nil slices and maps are None."""
+    """`value` as JSON has it: nil slices and maps are None, methods are left out."""
     match value:
         case NilMap() | NilList():
             return None
         case dict():
-            return {key: plain(each) for key, each in value.items()}
+            return {key: plain(each) for key, each in value.items() if not callable(each)}
         case list() | tuple():
             return [plain(each) for each in value]
         case _:

@@ -184,8 +184,12 @@ LAZY: Final = frozenset({"and", "or"})
 NAMES: Final = frozenset(FUNCTIONS) | LAZY
 
 
-def call(name: str, arguments: Sequence[object]) -> object:
-    """The value of a function.
+# Applied to a heading these leave it as it is (docker/cli, templates.HeaderFunctions).
+_PLAIN_IN_HEADINGS: Final = frozenset({"json", "title", "lower", "upper", "truncate"})
+
+
+def call(name: str, arguments: Sequence[object], *, headings: bool = False) -> object:
+    """The value of a function; `headings` says that the template is applied to a table's headings.
 
     Raises:
         TemplateError: It takes another number of arguments, or of another kind.
@@ -194,6 +198,8 @@ def call(name: str, arguments: Sequence[object]) -> object:
     if not fewest <= len(arguments) <= most:
         wanted = f"at least {fewest}" if most == _MANY else str(fewest)
         raise TemplateError(f"wrong number of args for {name}: want {wanted} got {len(arguments)}")
+    if headings and name in _PLAIN_IN_HEADINGS:
+        return arguments[0]
     try:
         return function(arguments)
     except TemplateError as error:

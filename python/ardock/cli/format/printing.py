@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ardock.cli.format.errors import TemplateError
+from ardock.docker.text import go_quoted
 from ardock.docker.values import OpenMap
 
 
@@ -98,9 +99,9 @@ def _verb(verb: str, value: object, flags: str, precision: str | None) -> str:
             shown = text(value)
             return shown[: int(precision)] if precision and verb == "s" else shown
         case ("q", str()):
-            return quoted(value)
+            return go_quoted(value)
         case ("q", list() | tuple()) if all(isinstance(each, str) for each in value):
-            return f"[{' '.join(quoted(str(each)) for each in value)}]"
+            return f"[{' '.join(go_quoted(str(each)) for each in value)}]"
         case ("t", bool()):
             return text(value)
         case ("x" | "X", str()):
@@ -122,18 +123,3 @@ def _padded(shown: str, verb: str, flags: str, width: str) -> str:
     if "-" in flags:
         return shown.ljust(int(width))
     return shown.zfill(int(width)) if "0" in flags and verb in tuple("dxXfgev") else shown.rjust(int(width))
-
-
-def quoted(value: str) -> str:
-    """A string literal of Go's (strconv.Quote)."""
-    names = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v", "\\": "\\", '"': '"'}
-
-    def one(letter: str) -> str:
-        if letter in names:
-            return f"\\{names[letter]}"
-        if letter == " " or letter.isprintable():
-            return letter
-        number = ord(letter)
-        return f"\\x{number:02x}" if number < 0x80 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
-
-    return f'"{"".join(one(letter) for letter in value)}"'

@@ -50,13 +50,15 @@ class Template:
         self.source = source
         self._body = parse(source, NAMES)
 
-    def render(self, value: object) -> str:
+    def render(self, value: object, *, headings: bool = False) -> str:
         """The text for `value`: dicts are structs, `OpenMap` maps; a value that can be called is a method.
+
+        With `headings` the value is a table's headings by column, which functions that change a text's look leave alone.
 
         Raises:
             TemplateError: A field is not there, or a value is not of the kind that is needed.
         """
-        return _Rendering(value).of(self._body)
+        return _Rendering(value, headings=headings).of(self._body)
 
     def __repr__(self) -> str:
         """Its source."""
@@ -73,7 +75,8 @@ class _Leave(Exception):  # noqa: N818 - no error: `break` and `continue`
 class _Rendering:
     """One application of a template."""
 
-    def __init__(self, value: object) -> None:
+    def __init__(self, value: object, *, headings: bool) -> None:
+        self._headings = headings
         self._variables: list[tuple[str, object]] = [("$", value)]
         self._dot = value
         self._out: list[str] = []
@@ -186,7 +189,7 @@ class _Rendering:
 
     def _function(self, name: str, arguments: list[Operand], piped: object) -> object:
         if name not in LAZY:
-            return call(name, self._values(arguments, piped))
+            return call(name, self._values(arguments, piped), headings=self._headings)
         if not arguments and piped is _NOTHING:
             raise TemplateError(f"wrong number of args for {name}: want at least 1 got 0")
         value = piped

@@ -1,0 +1,92 @@
+"""`--format` of commands that list things: a table, one of other columns, JSON, or a template for each line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from ardock.cli.format.errors import TemplateError
+from ardock.cli.format.tabular import aligned
+from ardock.cli.format.template import Template
+from ardock.docker.values import Struct
+
+
+class Row(Protocol):
+    """One thing that is listed."""
+
+    def struct(self) -> Struct:
+        """All of its columns by name."""
+
+
+class Listed(NamedTuple):
+    """What is listed.
+
+    Attributes:
+        headings: Of every column that there is, by its name.
+        table: The columns of the table that is shown without a template.
+        rows: The things, in order.
+    """
+
+    headings: Mapping[str, str]
+    table: Sequence[str]
+    rows: Sequence[Row]
+
+
+class ListFormat(NamedTuple):
+    """How a list is shown: as a table, and by which template (None: the usual columns)."""
+
+    is_table: bool
+    template: Template | None
+
+    def lines(self, listed: Listed) -> Iterator[str]:
+        """What is printed.
+
+        Raises:
+            TemplateError: A row has no such column, or a value is of another kind.
+        """
+        if self.template is None:
+            cells = [[str(value) for value in map(row.struct().__getitem__, listed.table)] for row in listed.rows]
+            yield from aligned([[listed.headings[name] for name in listed.table], *cells])
+            return
+        rendered = [self.template.render(row.struct()) for row in listed.rows]
+        if not self.is_table:
+            yield from rendered
+            return
+        headings = self.template.render({**listed.headings, "Label": _label_heading}, headings=True)
+        yield from aligned([line.split("\t") for text in (headings, *rendered) for line in text.split("\n")])
+
+
+def _label_heading(name: str) -> str:
+    """docker/cli, formatter.SubHeaderContext.Label: the last word of a label's name."""
+    return name.rpartition(".")[2].replace("-", " ").replace("_", " ")
+
+
+DEFAULT: Final = ListFormat(is_table=True, template=None)
+
+
+def list_format(text: str) -> ListFormat:
+    r"""`--format` of a list; ``\t`` and ``\n`` stand for a tab and a line's end, also outside of actions.
+
+    Raises:
+        TemplateError: The template is malformed, or uses what is not supported.
+    """
+    match text:
+        case "" | "table":
+            return DEFAULT
+        case "json":
+            return ListFormat(is_table=False, template=Template("{{json .}}"))
+        case "raw":
+            raise TemplateError("raw is not supported: give table, json or a template")
+        case _:
+            is_table = text.startswith("table")
+            text = text.removeprefix("table").strip() if is_table else text.strip()
+            return ListFormat(is_table, Template(text.replace(r"\t", "\t").replace(r"\n", "\n")))
+
+
+def object_format(text: str) -> Callable[[object], str]:
+    """`--format` of one object: ``json``, or a template.
+
+    Raises:
+        TemplateError: The template is malformed, or uses what is not supported.
+    """
+    return Template("{{json .}}" if text == "json" else text).render

@@ -1,0 +1,193 @@
+"""`HostConfig` of Docker's container object: limits, mounts, isolation (Docker Engine API, ``ContainerInspect``)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ardock.docker.values import NilList, OpenMap, Struct, string_map, strings
+from ardock.model.container import ContainerInfo
+from ardock.model.sizes import parse_size
+from ardock.model.spec import ContainerSpec, LogOptions, Mount
+
+# As `ardock.engine.containers.defaults` has them (a test holds the two together); the engine is too dear to import here.
+MASKED_PATHS: Final = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def host_config(info: ContainerInfo) -> Struct:
+    """Everything that Docker counts as the host's side of a container."""
+    spec = info.spec
+    memory = _bytes(spec.memory)
+    config: Struct = {
+        "Binds": strings([_bind(mount) for mount in spec.mounts if mount.create_source]),
+        "ContainerIDFile": "",
+        "LogConfig": _log_config(spec),
+        "NetworkMode": spec.network,
+        "PortBindings": OpenMap(),
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": info.remove,
+        "VolumeDriver": "",
+        "VolumesFrom": NilList(),
+        "ConsoleSize": list(spec.tty_size),
+        "CapAdd": strings([_capability(name) for name in spec.cap_add]),
+        "CapDrop": strings([_capability(name) for name in spec.cap_drop]),
+        "CgroupnsMode": spec.cgroupns,
+        "Dns": list(spec.dns),
+        "DnsOptions": list(spec.dns_options),
+        "DnsSearch": list(spec.dns_search),
+        "ExtraHosts": strings(spec.add_hosts),
+        "GroupAdd": strings(spec.group_add),
+        "IpcMode": spec.ipc,
+        "Cgroup": "",
+        "Links": NilList(),
+        "OomScoreAdj": spec.oom_score_adj or 0,
+        "PidMode": _host_or_nothing(spec.pid),
+        "Privileged": spec.privileged,
+        "PublishAllPorts": False,
+        "ReadonlyRootfs": spec.read_only,
+        "SecurityOpt": strings(_security_options(spec)),
+        "UTSMode": _host_or_nothing(spec.uts),
+        "UsernsMode": "",
+        "ShmSize": _bytes(spec.shm_size),
+        "Runtime": "ardock",
+        "Isolation": "",
+        "CpuShares": spec.cpu_shares or 0,
+        "Memory": memory,
+        "NanoCpus": round(float(spec.cpus or 0) * 1_000_000_000),
+        "CgroupParent": "",
+        "BlkioWeight": 0,
+        "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": [],
+        "BlkioDeviceWriteBps": [],
+        "BlkioDeviceReadIOps": [],
+        "BlkioDeviceWriteIOps": [],
+        "CpuPeriod": spec.cpu_period or 0,
+        "CpuQuota": spec.cpu_quota or 0,
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": spec.cpuset_cpus or "",
+        "CpusetMems": spec.cpuset_mems or "",
+        "Devices": [
+            {
+                "PathOnHost": device.source,
+                "PathInContainer": device.target or device.source,
+                "CgroupPermissions": device.permissions,
+            }
+            for device in spec.devices
+        ],
+        "DeviceCgroupRules": strings(spec.device_cgroup_rules),
+        "DeviceRequests": NilList(),
+        "MemoryReservation": _bytes(spec.memory_reservation),
+        # Docker's default, which ardock has as well: as much swap as memory.
+        "MemorySwap": 2 * memory if spec.memory_swap is None else _bytes(spec.memory_swap),
+        "MemorySwappiness": None,
+        "OomKillDisable": False,
+        "PidsLimit": spec.pids_limit,
+        "Ulimits": [{"Name": limit.name, "Hard": limit.hard, "Soft": limit.soft} for limit in spec.ulimits],
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+        "MaskedPaths": NilList() if spec.privileged else list(MASKED_PATHS),
+        "ReadonlyPaths": NilList() if spec.privileged else list(READONLY_PATHS),
+    }
+    # Those that Docker leaves out where they are empty.
+    if mounts := [_mount(mount) for mount in spec.mounts if not mount.create_source]:
+        config["Mounts"] = mounts
+    if spec.tmpfs:
+        config["Tmpfs"] = string_map(spec.tmpfs)
+    if spec.sysctls:
+        config["Sysctls"] = string_map(spec.sysctls)
+    if spec.scratch_size is not None:
+        config["StorageOpt"] = OpenMap(size=str(spec.scratch_size))
+    return config
+
+
+def mount_points(spec: ContainerSpec) -> list[object]:
+    """`Mounts` of the container object: what is mounted, but for what ``--tmpfs`` asks for, as in Docker."""
+    return [
+        {
+            "Type": mount.type,
+            "Source": mount.source,
+            "Destination": mount.target,
+            "Mode": ",".join(_bind_modes(mount)) if mount.create_source else "",
+            "RW": not mount.read_only,
+            "Propagation": mount.propagation if mount.type == "bind" else "",
+        }
+        for mount in spec.mounts
+    ]
+
+
+def _bytes(size: int | str | None) -> int:
+    """The spec was checked when the container was made; -1 (unlimited) is no size to `parse_size`."""
+    if size is None:
+        return 0
+    return -1 if size in (-1, "-1") else parse_size(size, "size")
+
+
+def _host_or_nothing(mode: str) -> str:
+    return "host" if mode == "host" else ""
+
+
+def _capability(name: str) -> str:
+    """Docker's normal form: with ``CAP_``, but for ``ALL``."""
+    upper = name.upper()
+    return upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}"
+
+
+def _bind_modes(mount: Mount) -> list[str]:
+    modes = ["ro"] if mount.read_only else []
+    if mount.propagation != "rprivate":
+        modes.append(mount.propagation)
+    return modes
+
+
+def _bind(mount: Mount) -> str:
+    """``-v``'s form; `create_source` tells it from ``--mount``, which never makes a source: see `Mount`."""
+    return ":".join([mount.source, mount.target, *filter(None, [",".join(_bind_modes(mount))])])
+
+
+def _mount(mount: Mount) -> Struct:
+    """``--mount``'s form."""
+    shown: Struct = {"Type": mount.type, "Target": mount.target}
+    if mount.source:
+        shown["Source"] = mount.source
+    if mount.read_only:
+        shown["ReadOnly"] = True
+    if mount.type == "bind" and (mount.propagation != "rprivate" or not mount.recursive):
+        shown["BindOptions"] = {"Propagation": mount.propagation, "NonRecursive": not mount.recursive}
+    if mount.options:
+        shown["TmpfsOptions"] = {"Options": mount.options}
+    return shown
+
+
+def _log_config(spec: ContainerSpec) -> Struct:
+    """Docker's `local` driver is the one that is like ours: binary records, rotated."""
+    if spec.log == "none":
+        return {"Type": "none", "Config": OpenMap()}
+    config = OpenMap()
+    if isinstance(spec.log, LogOptions):
+        config.update({"max-size": str(spec.log.max_size), "max-file": str(spec.log.max_files)})
+    return {"Type": "local", "Config": config}
+
+
+def _security_options(spec: ContainerSpec) -> list[str]:
+    options = ["no-new-privileges"] if spec.no_new_privileges else []
+    if spec.seccomp is not None:
+        options.append(f"seccomp={spec.seccomp}")
+    if spec.apparmor is not None:
+        options.append(f"apparmor={spec.apparmor}")
+    return options
