@@ -135,10 +135,18 @@ class Subscription:
         return len(bodies), b"".join(bodies)
 
     def _join(self, max_bytes: int) -> tuple[int, bytes] | None:
-        """What is in memory, as bytes that all subscribers share; None where this one needs something else."""
+        """What was read or is in memory for all subscribers, as its bytes; None where this one needs something else."""
         state = self._state
         plain = self._match is None and self._until is None and self._from is None and self._gap is None
-        if not plain or self._entries or self._seq >= state.committed or not state.tail.holds(self._seq):
+        if not plain or self._seq >= state.committed:
+            return None
+        if self._entries:
+            entry = self._entries[0]
+            if entry.first != self._seq + 1 or len(entry.body) > max_bytes:
+                return None
+            self._seq, self._epoch = entry.last, entry.epoch
+            return len(entry), self._entries.popleft().body
+        if not state.tail.holds(self._seq):
             return None
         count, data = state.tail.joined(self._seq, max_bytes)
         if not count:
@@ -154,7 +162,12 @@ class Subscription:
             await self._look_up()
         if self._seq < state.committed:
             await trio.lowlevel.checkpoint()
-            self._take(await self._entry())
+            entry = self._entry()
+            if entry is None:
+                # Looked at anew: as bytes, where that is what is asked for.
+                await self._read()
+                return True
+            self._take(entry)
         elif self._gap is not None:
             self._tell_gap(state.epoch)
         elif self._is_over():
@@ -179,17 +192,21 @@ class Subscription:
         self._seq = committed if found is None else found
         self._unplaced = False
 
-    async def _entry(self) -> Entry:
-        """The entry with the next event that there is, which has happened."""
+    def _entry(self) -> Entry | None:
+        """The entry with the next event, which has happened; None where it is only in the database."""
         if self._entries:
             return self._entries.popleft()
         tail = self._state.tail
-        if not tail.holds(self._seq):
-            self._entries.extend(await self._state.read_journal(self._seq, _READ_BYTES))
-            return self._entries.popleft()
-        entry = tail.after(self._seq)
-        assert entry is not None
-        return entry
+        return tail.after(self._seq) if tail.holds(self._seq) else None
+
+    async def _read(self) -> None:
+        """Read the next entries from the database; what retention has left of them."""
+        self._entries.extend(await self._state.read_journal(self._seq, _READ_BYTES))
+        if not self._entries:
+            # Retention always leaves the last one.
+            raise self._state.damaged(
+                f"there is nothing after event {self._seq}, and {self._state.committed} were written"
+            )
 
     def _take(self, entry: Entry) -> None:
         """Give an entry's events that are wanted."""
@@ -199,7 +216,10 @@ class Subscription:
             self._seq = entry.first - 1
         if self._gap is not None:
             self._tell_gap(entry.epoch)
-        events = entry.events(self._seq)
+        try:
+            events = entry.events(self._seq)
+        except msgspec.MsgspecError as error:
+            raise self._state.damaged(str(error)) from error
         self._seq = entry.last
         self._epoch = entry.epoch
         for event in events:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ardock.engine.state.journal import make_entry
+import msgspec
+
+from ardock.engine.state.journal import Entry, make_entry
 from ardock.engine.state.records import Changes, Departed, NewEvent
-from ardock.engine.state.store import Payload
 from ardock.model.errors import ArdockError
 
 
@@ -28,6 +29,32 @@ class Pending(NamedTuple):
         """About the bytes they take, events apart."""
         rows = sum(len(row) for _, row in self.changes.put) + sum(len(row) for _, row in self.changes.put_images)
         return rows + (len(self.changes.request[1]) if self.changes.request else 0)
+
+
+class Payload(msgspec.Struct, kw_only=True):
+    """What one commit writes: the changes of many.
+
+    Attributes:
+        entry: The events.
+        latest: The greatest of their times, ns since 1970.
+        exits: Of departed containers.
+        requests: Ids and results.
+        put: Containers' rows by id.
+        drop: Ids of containers whose rows go; none is in `put`.
+        put_images: As `put`.
+        drop_images: As `drop`.
+        fsync: It must survive a loss of power.
+    """
+
+    entry: Entry | None
+    latest: int
+    exits: list[Departed]
+    requests: list[tuple[str, bytes]]
+    put: dict[str, bytes]
+    drop: set[str]
+    put_images: dict[str, bytes]
+    drop_images: set[str]
+    fsync: bool
 
 
 def seal(taken: Sequence[Pending], epoch: str) -> Payload:

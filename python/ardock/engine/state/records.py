@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -101,3 +103,32 @@ class Loaded(NamedTuple):
     images: list[tuple[str, bytes]]
     new_boot: bool
     fresh: bool
+
+
+class Past(NamedTuple):
+    """What is kept of the past, with its age.
+
+    Attributes:
+        exits: Departed containers and how long ago that was, in ns.
+        requests: Requests and how long ago they were answered, in ns.
+    """
+
+    exits: list[tuple[Departed, int]]
+    requests: list[tuple[str, bytes, int]]
+
+
+class Clocks(NamedTuple):
+    """Where times come from.
+
+    Attributes:
+        now: Wall clock, ns since 1970. It may step.
+        boot: CLOCK_BOOTTIME, ns. It does not step, and goes on while the machine sleeps.
+    """
+
+    now: Callable[[], int]
+    boot: Callable[[], int]
+
+
+def boottime() -> int:
+    """CLOCK_BOOTTIME, ns."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -9,22 +9,20 @@ import logging
 import math
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import trio
 
-from ardock.engine.state.database import NAME, is_full, unusable
+from ardock.engine.state.database import damaged, is_full, unusable
 from ardock.engine.state.epochs import Epoch
 from ardock.engine.state.journal import Entry, Tail
 from ardock.engine.state.kept import Exits, Kept
-from ardock.engine.state.pending import Pending, matters, refuse, seal
-from ardock.engine.state.records import Changes, Departed, Loaded, Retention
+from ardock.engine.state.pending import Payload, Pending, matters, refuse, seal
+from ardock.engine.state.records import Changes, Clocks, Departed, Past, Retention
 from ardock.engine.state.reserve import Reserve
-from ardock.engine.state.store import Clocks, Past, Payload, Store, boottime, open_store
-from ardock.model.errors import ArdockError, DiskFull, EngineClosed
+from ardock.engine.state.store import Store
+from ardock.model.errors import ArdockError, DiskFull, EngineClosed, FolderUnusable
 
 T = TypeVar("T")
 _LOG: Final = logging.getLogger("ardock.state")
@@ -34,7 +32,6 @@ _GATHER: Final = 0.005
 # s between two times that subscribers are woken: under load each is woken less often, and gets more at once.
 _PACE: Final = 0.01
 # s after which what could not be written is tried again, and room for the reserve is looked for.
-_RETENTION: Final = Retention()
 _RETRY: Final = 0.25
 # s between two looks at what is past its time.
 _TEND: Final = 60.0
@@ -174,6 +171,10 @@ class State:
         """
         return await self._read(lambda: self._store.place_at(wall))
 
+    def damaged(self, why: str) -> FolderUnusable:
+        """The error for a journal that cannot be understood."""
+        return damaged(self._store.path, why)
+
     async def _read(self, call: Callable[[], T]) -> T:
         try:
             return await trio.to_thread.run_sync(call, limiter=self._reading)
@@ -215,22 +216,28 @@ class State:
     async def write_all(self) -> None:
         """Write what is handed over until the state is closed. It is never cancelled in the middle."""
         with trio.CancelScope(shield=True):
-            while True:
-                if self._pending:
-                    if not self._closing and len(self._pending) < _MOST_CHANGES:
-                        with trio.move_on_after(_GATHER):
-                            await self._hurry.wait()
-                    await self._write(self._take())
-                if self._prune or self._store.prune_due():
-                    await self._remove_old()
-                if not self._pending:
-                    if self._closing:
-                        break
-                    self._arrived = trio.Event()
-                    await self._arrived.wait()
-            self.closed = True
-            self._in_file.unpark_all()
-            self.told.unpark_all()
+            try:
+                await self._write_until_closed()
+            finally:
+                # An error of a callback, too, ends what waits here.
+                self.closed = True
+                self._in_file.unpark_all()
+                self.told.unpark_all()
+
+    async def _write_until_closed(self) -> None:
+        while True:
+            if self._pending:
+                if not self._closing and len(self._pending) < _MOST_CHANGES:
+                    with trio.move_on_after(_GATHER):
+                        await self._hurry.wait()
+                await self._write(self._take())
+            if self._prune or self._store.prune_due():
+                await self._remove_old()
+            if not self._pending:
+                if self._closing:
+                    return
+                self._arrived = trio.Event()
+                await self._arrived.wait()
 
     def _take(self) -> list[Pending]:
         """What goes into the next commit."""
@@ -268,6 +275,8 @@ class State:
             try:
                 self._store.write(payload)
                 return None
+            except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError):
+                raise  # a fault of ours, which no second try mends
             except (sqlite3.Error, OSError) as error:
                 if is_full(error):
                     trio.from_thread.run_sync(self.fill)
@@ -378,73 +387,3 @@ class State:
     def close_files(self) -> None:
         """Close the database, after the writing has ended. Blocks."""
         self._store.close()
-
-
-def _open(folder: Path, engine_id: str, boot_id: str, retention: Retention, clocks: Clocks) -> tuple[State, Loaded]:
-    """In a worker thread: open the database, if need be in the room that the reserve has held."""
-    reserve = Reserve(folder / "reserve")
-    path = folder / NAME
-    try:
-        store, loaded, past = open_store(path, engine_id, boot_id, retention, clocks)
-    except DiskFull:
-        if not reserve.release():
-            raise
-        store, loaded, past = open_store(path, engine_id, boot_id, retention, clocks)
-    state = State(store, past, reserve, retention, clocks)
-    try:
-        room = reserve.make()
-    except OSError as error:
-        store.close()
-        raise unusable(reserve.path, error) from error
-    if not room:
-        state.fill()
-    return state, loaded
-
-
-@asynccontextmanager
-async def open_state(
-    root: Path,
-    *,
-    engine_id: str,
-    boot_id: str,
-    retention: Retention = _RETENTION,
-    now: Callable[[], int],
-    boot: Callable[[], int] = boottime,
-) -> AsyncIterator[tuple[State, Loaded]]:
-    """Open the state of a root folder that the caller owns; at the end all that was handed over is written.
-
-    Args:
-        root: The root folder; the database is in ``<root>/state``.
-        engine_id: The root folder's id.
-        boot_id: What tells this boot of the machine from others (/proc/sys/kernel/random/boot_id).
-        retention: How long what is over is kept.
-        now: Wall clock, ns since 1970.
-        boot: CLOCK_BOOTTIME, ns.
-
-    Raises:
-        FolderUnusable: The database is another program's, a newer ardock's, another engine's or damaged, or cannot be opened.
-        NotPermitted: It may not be opened.
-        DiskFull: There is no room to open it, nor a reserve that would make some.
-    """
-    state, loaded = await trio.to_thread.run_sync(
-        _open, root / "state", engine_id, boot_id, retention, Clocks(now, boot)
-    )
-    failure: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            for task in (state.write_all, state.tell, state.tend, state.make_room):
-                nursery.start_soon(task)
-            try:
-                yield state, loaded
-            except BaseException as error:  # noqa: BLE001 - raised again below, where the nursery does not wrap it in a group
-                failure = error
-            with trio.CancelScope(shield=True):
-                await state.close()
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-    finally:
-        # Else its traceback, which holds this frame, is a cycle.
-        del failure
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(state.close_files)

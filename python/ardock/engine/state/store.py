@@ -3,7 +3,7 @@
 Why a commit is one statement: sqlite3 gives up Python's global lock in every step of a statement, and gets it back only when
 the event loop's thread lets go of it, up to 5 ms later. Six statements took 30 ms beside a busy loop, one takes 5 (measured).
 So all of a commit is inserted as one row into a view, whose trigger distributes it; the containers' rows travel as one blob
-with an index in JSON, since JSON cannot hold bytes.
+with an index in JSON, since JSON cannot hold bytes. (Of an empty blob `substr` makes NULL.)
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sqlite3
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from ardock.engine import failpoints
-from ardock.engine.state.database import Connections, connect, damaged, unusable
+from ardock.engine.state.database import Connections
 from ardock.engine.state.epochs import Epoch
 from ardock.engine.state.journal import Entry
-from ardock.engine.state.records import Departed, Loaded, Retention
+from ardock.engine.state.pending import Payload
+from ardock.engine.state.records import Clocks, Departed, Past, Retention
+from ardock.engine.state.rings import Ring
 
 _COLUMNS: Final = (
     "epoch, written, boot, first, latest, events, event_count, event_bytes, exits, exit_count, exit_entries, exit_bytes, exit_row, "
@@ -39,93 +39,16 @@ CREATE TEMP TRIGGER distribute INSTEAD OF INSERT ON changes BEGIN
     INSERT OR REPLACE INTO requests SELECT NEW.request_row, NEW.epoch, NEW.written, NEW.boot, NEW.request_count,
         NEW.request_entries, NEW.request_bytes, NEW.requests WHERE NEW.requests IS NOT NULL;
     INSERT OR REPLACE INTO containers SELECT json_extract(value, '$[0]'),
-        substr(NEW.rows, json_extract(value, '$[1]'), json_extract(value, '$[2]')) FROM json_each(NEW.put);
+        coalesce(substr(NEW.rows, json_extract(value, '$[1]'), json_extract(value, '$[2]')), x'') FROM json_each(NEW.put);
     DELETE FROM containers WHERE NEW.gone IS NOT NULL AND id IN (SELECT value FROM json_each(NEW.gone));
     INSERT OR REPLACE INTO images SELECT json_extract(value, '$[0]'),
-        substr(NEW.image_rows, json_extract(value, '$[1]'), json_extract(value, '$[2]')) FROM json_each(NEW.put_images);
+        coalesce(substr(NEW.image_rows, json_extract(value, '$[1]'), json_extract(value, '$[2]')), x'') FROM json_each(NEW.put_images);
     DELETE FROM images WHERE NEW.gone_images IS NOT NULL AND id IN (SELECT value FROM json_each(NEW.gone_images));
 END;
 """
 _INSERT: Final = f"INSERT INTO changes VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})"  # noqa: S608 - our own names
 # Older epochs cannot be told from a lost journal; a thousand boots are more than the journal ever holds.
 _EPOCHS: Final = 1000
-# A pass of pruning looks at so many rows: it is between two commits.
-_PRUNED_AT_ONCE: Final = 1024
-
-
-class Payload(msgspec.Struct, kw_only=True):
-    """What one commit writes: the changes of many.
-
-    Attributes:
-        entry: The events.
-        latest: The greatest of their times, ns since 1970.
-        exits: Of departed containers.
-        requests: Ids and results.
-        put: Containers' rows by id.
-        drop: Ids of containers whose rows go; none is in `put`.
-        put_images: As `put`.
-        drop_images: As `drop`.
-        fsync: It must survive a loss of power.
-    """
-
-    entry: Entry | None
-    latest: int
-    exits: list[Departed]
-    requests: list[tuple[str, bytes]]
-    put: dict[str, bytes]
-    drop: set[str]
-    put_images: dict[str, bytes]
-    drop_images: set[str]
-    fsync: bool
-
-
-class Past(NamedTuple):
-    """What is kept of the past, with its age.
-
-    Attributes:
-        exits: Departed containers and how long ago that was, in ns.
-        requests: Requests and how long ago they were answered, in ns.
-    """
-
-    exits: list[tuple[Departed, int]]
-    requests: list[tuple[str, bytes, int]]
-
-
-class Clocks(NamedTuple):
-    """Where times come from.
-
-    Attributes:
-        now: Wall clock, ns since 1970. It may step.
-        boot: CLOCK_BOOTTIME, ns. It does not step, and goes on while the machine sleeps.
-    """
-
-    now: Callable[[], int]
-    boot: Callable[[], int]
-
-
-def boottime() -> int:
-    """CLOCK_BOOTTIME, ns."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-class _Ring:
-    """Where a ring table goes on: the next row, and the totals of all rows so far."""
-
-    __slots__ = ("bytes", "entries", "name", "oldest_bytes", "row")
-
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
-        self.name = name
-        last = connection.execute(
-            f"SELECT row, entries + count, bytes + length(data) FROM {name} ORDER BY row DESC LIMIT 1"  # noqa: S608 - our own names
-        ).fetchone()
-        self.row, self.entries, self.bytes = (0, 0, 0) if last is None else map(int, last)
-        self.oldest_bytes = self.bytes
-        self.look_back(connection)
-
-    def look_back(self, connection: sqlite3.Connection) -> None:
-        """Note what the totals were before the oldest row."""
-        first = connection.execute(f"SELECT bytes FROM {self.name} ORDER BY row LIMIT 1").fetchone()  # noqa: S608 - our own names
-        self.oldest_bytes = self.bytes if first is None else int(first[0])
 
 
 class Store:
@@ -154,16 +77,16 @@ class Store:
         self._log: int | None = None
         self._writer.execute(f"CREATE TEMP VIEW changes AS SELECT {_VIEW}")
         self._writer.executescript(_DISTRIBUTE)
-        self._journal = _Ring(self._writer, "journal")
-        self._exits = _Ring(self._writer, "exits")
-        self._requests = _Ring(self._writer, "requests")
+        self._journal = Ring(self._writer, "journal")
+        self._exits = Ring(self._writer, "exits")
+        self._requests = Ring(self._writer, "requests")
         self.last: int = self._journal.entries
         self.new_boot: bool = self._begin_epoch(boot_id)
 
     @property
     def journal_bytes(self) -> int:
         """Of the events that are kept."""
-        return self._journal.bytes - self._journal.oldest_bytes
+        return self._journal.kept_bytes
 
     def _begin_epoch(self, boot_id: str) -> bool:
         rows = self._writer.execute("SELECT epoch, first, boot_id FROM epochs ORDER BY number").fetchall()
@@ -254,15 +177,11 @@ class Store:
         # Only now: what failed above is written again in the same rows.
         if entry:
             self.last = entry.last
-            self._journal.bytes += len(entry.body)
-        for ring, data, count in (
-            (self._exits, exits, len(payload.exits)),
-            (self._requests, requests, len(payload.requests)),
-        ):
-            if data is not None:
-                ring.row += 1
-                ring.entries += count
-                ring.bytes += len(data)
+            self._journal.grow(entry.first, len(entry), len(entry.body))
+        if exits is not None:
+            self._exits.grow(self._exits.row + 1, len(payload.exits), len(exits))
+        if requests is not None:
+            self._requests.grow(self._requests.row + 1, len(payload.requests), len(requests))
 
     def sync(self) -> None:
         """Let all that was committed survive a loss of power: it is in the write-ahead log, or in the database since SQLite synced that.
@@ -317,36 +236,17 @@ class Store:
             sqlite3.Error: It could not be done.
         """
         keep = self._retention
-        more = self._prune(self._journal, None, keep.journal_bytes, keep.journal_age, spare=self.last)
-        more |= self._prune(self._exits, keep.exits, None, keep.exit_age)
-        return more | self._prune(self._requests, keep.requests, keep.request_bytes, keep.request_age)
+        more = self._journal.prune(
+            entries=None, size=keep.journal_bytes, age=keep.journal_age, age_of=self._age, spare_last=True
+        )
+        more |= self._exits.prune(entries=keep.exits, size=None, age=keep.exit_age, age_of=self._age)
+        return more | self._requests.prune(
+            entries=keep.requests, size=keep.request_bytes, age=keep.request_age, age_of=self._age
+        )
 
     def prune_due(self) -> bool:
         """The journal is a good deal longer than it may be."""
         return self.journal_bytes > self._retention.journal_bytes + self._retention.journal_bytes // 16
-
-    def _prune(self, ring: _Ring, entries: int | None, size: int | None, age: float, spare: int | None = None) -> bool:
-        """Remove rows from the old end until the rest has at most so many entries and bytes, and none is older (s)."""
-        gone = None
-        looked = 0
-        rows = self._writer.execute(
-            f"SELECT row, count, entries, bytes, epoch, written, boot FROM {ring.name} ORDER BY row LIMIT ?",  # noqa: S608 - our own names
-            (_PRUNED_AT_ONCE,),
-        ).fetchall()
-        for row, count, entries_before, bytes_before, *place in rows:
-            if spare is not None and row + count > spare:
-                break  # it holds the last number
-            many = entries is not None and ring.entries - entries_before > entries
-            large = size is not None and ring.bytes - bytes_before > size
-            if not many and not large and self._age(*place) <= age * 1e9:
-                break
-            gone = row
-            looked += 1
-        if gone is None:
-            return False
-        self._writer.execute(f"DELETE FROM {ring.name} WHERE row <= ?", (gone,))  # noqa: S608 - our own names
-        ring.look_back(self._writer)
-        return looked == _PRUNED_AT_ONCE
 
     def close(self) -> None:
         """Close the database."""
@@ -369,32 +269,3 @@ def _rows_parameters(put: dict[str, bytes], drop: Iterable[str]) -> tuple[str | 
         b"".join(put.values()) if put else None,
         json.dumps(gone) if gone else None,
     )
-
-
-def open_store(
-    path: Path, engine_id: str, boot_id: str, retention: Retention, clocks: Clocks
-) -> tuple[Store, Loaded, Past]:
-    """Open the database, or make it, and read what was kept.
-
-    Raises:
-        FolderUnusable: It is another program's, a newer ardock's, another engine's or damaged, or cannot be opened.
-        NotPermitted: It may not be opened.
-        DiskFull: There is no room to open it.
-    """
-    connections = connect(path, engine_id)
-    try:
-        store = Store(connections, boot_id, retention, clocks)
-        loaded = Loaded(
-            store.rows("containers"),
-            store.rows("images"),
-            store.new_boot and not connections.fresh,
-            connections.fresh,
-        )
-        return store, loaded, store.past()
-    except BaseException as error:
-        connections.close()
-        if isinstance(error, (sqlite3.Error, OSError)):
-            raise unusable(path, error) from error
-        if isinstance(error, (msgspec.MsgspecError, ValueError, TypeError)):
-            raise damaged(path, str(error)) from error
-        raise
