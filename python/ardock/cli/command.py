@@ -40,7 +40,8 @@ class Attached(NamedTuple):
 class FlagCommand(click.Command):
     """A click command whose flags are ours (see `ardock.cli.flags`).
 
-    `failure` is its exit code for what the engine refuses; a program that cannot be found or run has its own.
+    `failure` is its exit code for what the engine refuses; a program that cannot be found or run has its own. With
+    `interspersed`, flags may stand behind positional arguments.
     """
 
     def __init__(
@@ -53,18 +54,20 @@ class FlagCommand(click.Command):
         help_text: str,
         epilog: str = "",
         failure: int = ENGINE_FAILED,
+        interspersed: bool = False,
     ) -> None:
         super().__init__(name, help=help_text, epilog=epilog, add_help_option=False)
         self._function = function
         self._flags = tuple(flags)
         self._usage = usage
         self._failure = failure
+        self._interspersed = interspersed
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse by Docker's rules; click's own parser sees nothing."""
         try:
-            values, arguments = Parser(self._flags).parse(args)
+            values, arguments = Parser(self._flags, interspersed=self._interspersed).parse(args)
         except HelpRequested:
             click.echo(ctx.get_help())
             ctx.exit()

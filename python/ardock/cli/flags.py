@@ -176,9 +176,14 @@ class HelpRequested(Exception):  # noqa: N818 - a wish, no error
 
 
 class Parser:
-    """Docker's argument syntax over a set of flags."""
+    """Docker's argument syntax over a set of flags.
 
-    def __init__(self, flags: Iterable[AnyFlag]) -> None:
+    `interspersed` says that flags may stand behind positional arguments, as everywhere but where a command line of
+    another program's follows.
+    """
+
+    def __init__(self, flags: Iterable[AnyFlag], *, interspersed: bool = False) -> None:
+        self._interspersed = interspersed
         self._long: dict[str, AnyFlag] = {}
         self._short: dict[str, AnyFlag] = {}
         for flag in flags:
@@ -188,13 +193,17 @@ class Parser:
                 self._short[flag.short] = flag
 
     def parse(self, arguments: Sequence[str]) -> tuple[Values, list[str]]:
-        """Flags up to the first positional argument or `--`, then the rest as it is."""
+        """The flags, and the positional arguments: all after `--`, and (unless interspersed) all after the first one."""
         values = Values()
+        positional: list[str] = []
         rest = list(arguments)
         while rest:
             word = rest[0]
             if len(word) < 2 or not word.startswith("-"):
-                break
+                if not self._interspersed:
+                    break
+                positional.append(rest.pop(0))
+                continue
             del rest[0]
             if word == "--":
                 break
@@ -202,7 +211,7 @@ class Parser:
                 self._long_flag(word, rest, values)
             else:
                 self._short_flags(word[1:], rest, values)
-        return values, rest
+        return values, positional + rest
 
     def _long_flag(self, word: str, rest: list[str], values: Values) -> None:
         name, equals, value = word[2:].partition("=")
