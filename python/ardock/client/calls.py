@@ -164,12 +164,12 @@ class StreamCall(Call):
         self.changed = ParkingLot()
 
     def on_items(self, line: Line, items: Sequence[msgspec.Raw]) -> None:
-        """The first ones say that the call was accepted."""
+        """The first ones say that the call was accepted, also an empty batch."""
+        if items:
+            self.on_records(line, items)
         if not self.accepted:
             self.accepted = True
             self.changed.unpark_all()
-        if items:
-            self.on_records(line, items)
 
     def on_records(self, line: Line, items: Sequence[msgspec.Raw]) -> None:
         """Records came, at least one."""

@@ -10,7 +10,7 @@ import trio
 
 from ardock.client.remote import Remote
 from ardock.client.streams import STDERR, STDOUT, ChannelCall, InputStream, OutputStream, TerminalStream
-from ardock.model.errors import ArdockError, Cancelled, ConnectionLost, InvalidArgument, NotRunning
+from ardock.model.errors import ArdockError, Cancelled, ConnectionLost, InvalidArgument, NotRunning, ProtocolViolation
 from ardock.model.records import ExitRecord, Timings
 from ardock.model.spec import ContainerSpec, ExecSpec
 from ardock.protocol.methods import KILL, RESIZE, SPAWN, STOP, WAIT, Kill, Resize, Stop, Wait
@@ -25,7 +25,8 @@ class RunningProgram:
     def __init__(self, remote: Remote, call: ChannelCall, *, tty: bool, stdin_open: bool) -> None:
         """Made by `Containers.spawn` and `exec` alone, once its `Started` came."""
         start = call.started
-        assert start is not None, "it was started"
+        if start is None:
+            raise ProtocolViolation(f"{call.method.name}: the engine did not say what it started")
         self._remote = remote
         self._call = call
         self._exit: ExitRecord | None = None
