@@ -43,7 +43,17 @@ def third_party(modules: set[str]) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["run", "--foo"], ["run", "-p", "80:80", "x"], ["run", "alpine"], ["nonsense"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["run", "--foo"],
+        ["run", "-p", "80:80", "x"],
+        ["run", "alpine"],
+        ["nonsense"],
+        ["exec", "--help"],
+        ["logs"],
+        ["events", "x"],
+    ],
 )
 def test_help_and_usage_errors_load_click_alone(arguments: list[str]) -> None:
     modules = loaded(*arguments)

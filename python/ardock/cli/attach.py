@@ -41,4 +41,5 @@ command = FlagCommand(
     help_text="Attach local standard input, output, and error streams to a running container",
     epilog="Its output is shown from its beginning. The exit code is the container's; 0 where it was detached from.",
     failure=FAILED,
+    interspersed=True,
 )

@@ -16,7 +16,7 @@ from ardock.cli.connection import connected
 from ardock.cli.errors import TIMED_OUT, CliError, Interrupted
 from ardock.cli.front import STDERR, STDOUT, Front
 from ardock.cli.overriding import override
-from ardock.client.blocking import Bytes, Item
+from ardock.client.blocking import Item
 from ardock.model.errors import ArdockError, Conflict, ConnectionLost, InvalidArgument, NotFound, NotRunning
 from ardock.model.logs import LogGap, LogQuery, LogRecord
 from ardock.protocol.methods import (
@@ -38,6 +38,7 @@ from ardock.protocol.methods import (
     Wait,
 )
 from ardock.protocol.methods import Attached as AttachedTo
+from ardock.protocol.session import Bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,7 +216,7 @@ class ContainerFront(Front):
         if self._attach is not None:
             for item in self._attach.take():
                 took = True
-                self._attach.consumed(item.size)
+                self._used(self._attach, item)
                 if isinstance(item, Bytes):
                     self._came(item.channel, item.data)
                 elif isinstance(item, Item) and isinstance(item.record, AttachedTo):
@@ -227,7 +228,7 @@ class ContainerFront(Front):
         if self._log is not None:
             for item in self._log.take():
                 took = True
-                self._log.consumed(item.size)
+                self._used(self._log, item)
                 if isinstance(item, Item) and isinstance(item.record, LogRecord):
                     self._logged(item.record)
                 elif isinstance(item, Item) and isinstance(item.record, LogGap):

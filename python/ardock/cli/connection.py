@@ -22,7 +22,6 @@ from ardock.model.errors import ArdockError, ConnectionLost, DaemonUnavailable, 
 if TYPE_CHECKING:
     from ardock.cli.command import Settings
     from ardock.cli.owner import Owner
-    from ardock.client.blocking import Call
     from ardock.protocol.methods import Method, Params
 
 ResultT = TypeVar("ResultT")
@@ -104,20 +103,17 @@ class Connection:
             try:
                 pending = {index: self.client.begin(*each) for index, each in enumerate(named) if index not in answers}
                 for index, call in pending.items():
-                    answers[index] = self._answer(call)
+                    try:
+                        answers[index] = self.client.wait_for(call)
+                    except ConnectionLost:
+                        raise
+                    except ArdockError as error:
+                        answers[index] = error
             except ConnectionLost:
                 self.reconnect()
                 continue
             self.answered()
             return [answers[index] for index in range(len(named))]
-
-    def _answer(self, call: Call[ResultT]) -> ResultT | ArdockError:
-        try:
-            return self.client.wait_for(call)
-        except ConnectionLost:
-            raise
-        except ArdockError as error:
-            return error
 
     # For those who have calls with streams of their own.
 

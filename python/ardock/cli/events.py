@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from ardock.cli import streams
 from ardock.cli.command import FlagCommand
-from ardock.cli.errors import FAILED, UsageError
+from ardock.cli.errors import FAILED, CliError, UsageError
 from ardock.cli.flags import Flag, Many
-from ardock.cli.values import text
+from ardock.docker.events import event_line, event_object, event_struct
 from ardock.docker.filters import filters, parse_filter
 from ardock.docker.times import parse_time
+from ardock.model.events import Cursor, Event, Gap
 
 if TYPE_CHECKING:
     from ardock.cli.command import Settings
     from ardock.cli.connection import Connection
     from ardock.cli.flags import Values
-    from ardock.model.events import Cursor, Event, Gap
     from ardock.protocol.methods import Subscribe
 
 READER_LEFT = 128 + 13  # 128 + SIGPIPE
@@ -26,8 +26,6 @@ READER_LEFT = 128 + 13  # 128 + SIGPIPE
 
 def _since(value: str) -> Cursor | int | None:
     """A cursor such as ``3f2a9c1b:1042``, or a time."""
-    from ardock.model.events import Cursor
-
     if not value:
         return None
     cursor = Cursor.parse(value)
@@ -43,8 +41,27 @@ def _until(value: str) -> int | None:
     return parse_time(value, time.time_ns()) if value else None
 
 
+def _format(value: str) -> Callable[[Event | Gap], str]:
+    """How an event is printed. A gap has a line of its own in JSON alone: a program has to know of it."""
+    if value in {"json", "{{json .}}"}:
+        return event_object
+    if not value:
+        return event_line
+    from ardock.cli.format import Template, TemplateError
+
+    template = Template(value)
+
+    def render(item: Event | Gap) -> str:
+        try:
+            return template.render(event_struct(item)) if isinstance(item, Event) else ""
+        except TemplateError as error:
+            raise CliError(f"--format: {error}", FAILED) from error
+
+    return render
+
+
 FILTER = Many("filter", parse_filter, "Filter output based on conditions provided", short="f", metavar="filter")
-FORMAT = Flag("format", text, "Format output: json, or a template such as '{{.Type}} {{.Action}}'")
+FORMAT = Flag("format", _format, "Format output: json, or a template such as '{{.Type}} {{.Action}}'")
 SINCE = Flag("since", _since, "Show all events after a cursor (EPOCH:SEQ of an event), or since a timestamp")
 UNTIL = Flag("until", _until, "Stream events until this timestamp")
 
@@ -56,7 +73,7 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     from ardock.cli.connection import connected
     from ardock.protocol.methods import CURSOR, NoParams, Subscribe
 
-    line, gap_line = _printers(values.one(FORMAT) or "")
+    printed = values.one(FORMAT) or event_line
     chosen = filters(values.many(FILTER))
     since = values.one(SINCE)
     with connected(settings) as engine:
@@ -70,39 +87,19 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
             filters=chosen,
         )
         try:
-            _follow(engine, params, line, gap_line)
+            _follow(engine, params, printed)
         except streams.SinkClosed:
             return READER_LEFT
     return 0
 
 
-def _printers(form: str) -> tuple[Callable[[Event], str], Callable[[Gap], str]]:
-    from ardock.docker.events import event_json, event_line, gap_json
-
-    if form in {"json", "{{json .}}"}:
-        import json
-
-        def dump(shape: object) -> str:
-            return json.dumps(shape, ensure_ascii=False, separators=(",", ":"))
-
-        return lambda event: dump(event_json(event)), lambda gap: dump(gap_json(gap))
-    if form:
-        from ardock.cli.format import Template
-
-        template = Template(form)
-        return lambda event: template.render(event_json(event)), lambda _: ""
-    return event_line, lambda _: ""
-
-
-def _follow(
-    engine: Connection, params: Subscribe, line: Callable[[Event], str], gap_line: Callable[[Gap], str]
-) -> None:
+def _follow(engine: Connection, params: Subscribe, printed: Callable[[Event | Gap], str]) -> None:
     """Print to the end, at the next owner too if this one ends before."""
     import msgspec
 
     from ardock.cli.following import records
     from ardock.model.errors import ConnectionLost
-    from ardock.model.events import Cursor, Event, Gap, Heartbeat
+    from ardock.model.events import Heartbeat
     from ardock.protocol.methods import SUBSCRIBE
 
     while True:
@@ -111,12 +108,12 @@ def _follow(
                 lines = []
                 for item in batch:
                     if isinstance(item, Event):
-                        lines.append(line(item))
+                        lines.append(printed(item))
                     elif isinstance(item, Gap):
                         streams.write_line(
                             2, f"ardock: events are missing after {item.after}: they are no longer kept\n"
                         )
-                        lines += [told] if (told := gap_line(item)) else []
+                        lines += [told] if (told := printed(item)) else []
                     if isinstance(item, Event | Gap | Heartbeat):
                         params = msgspec.structs.replace(params, since=Cursor(item.epoch, item.seq), since_time=None)
                 if lines:
@@ -134,4 +131,5 @@ command = FlagCommand(
     help_text="Follow what happens, from now or from any point in the past",
     epilog="With --format json each line has seq and epoch: EPOCH:SEQ is what --since resumes after, and nothing is missed.",
     failure=FAILED,
+    interspersed=True,
 )

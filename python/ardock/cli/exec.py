@@ -51,22 +51,24 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
 
 
 def _spec(values: Values, argv: list[str]) -> ExecSpec:
+    import msgspec
+
     from ardock.cli.terminal import our_size
     from ardock.model.spec import ExecSpec
 
     tty, interactive, detached = values.on(TTY), values.on(INTERACTIVE), values.on(DETACH)
     if tty and interactive and not detached and not os.isatty(0):
         raise UsageError("the input device is not a TTY: leave out -t, --tty, or run from a terminal")
-    return ExecSpec(
+    spec = ExecSpec(
         argv=tuple(argv),
         env=files.environment(values.many(ENV_FILE), values.many(ENV)),
         cwd=values.one(WORKDIR) or None,
         user=values.one(USER) or None,
         privileged=values.on(PRIVILEGED),
         tty=tty,
-        tty_size=our_size() if tty else (0, 0),
         stdin_open=interactive and not detached,
     )
+    return msgspec.structs.replace(spec, tty_size=our_size()) if tty else spec
 
 
 command = FlagCommand(

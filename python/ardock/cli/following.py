@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import select
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from ardock.client.blocking import Item
+from ardock.model.errors import ConnectionLost
 
 if TYPE_CHECKING:
     import msgspec
@@ -33,12 +35,12 @@ def records(engine: Connection, method: Method[ResultT], params: Params) -> Iter
     while True:
         done = call.done  # Before taking: what comes first is taken first.
         items = call.take()
-        came = [item.record for item in items if isinstance(item, Item)]
+        came = [item for item in items if isinstance(item, Item)]
         if items:
             engine.answered()
         if came:
-            yield came
-        call.consumed(sum(item.size for item in items))
+            yield [item.record for item in came]
+            call.consumed(sum(item.size for item in came))
         if done and not items:
             call.result()
             return
@@ -49,4 +51,6 @@ def records(engine: Connection, method: Method[ResultT], params: Params) -> Iter
         poller.poll()
         if client.unsent:
             client.flush()
-        client.feed()
+        # What came before the end of the connection is in the call, and so is the end.
+        with contextlib.suppress(ConnectionLost):
+            client.feed()

@@ -13,18 +13,20 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from ardock.cli import streams, terminal
 from ardock.cli.detach import DetachKeys
 from ardock.cli.errors import CliError, printable
+from ardock.client.blocking import Item
 from ardock.model.errors import ArdockError, ConnectionLost
+from ardock.protocol.session import Bytes
 
 if TYPE_CHECKING:
     from ardock.cli.command import Attached
     from ardock.cli.connection import Connection
     from ardock.cli.signals import Caught
-    from ardock.client.blocking import Call
+    from ardock.client.blocking import Call, Event
 
 ResultT = TypeVar("ResultT")
 
@@ -33,6 +35,31 @@ STDOUT: Final = 1
 STDERR: Final = 2
 
 READER_LEFT: Final = 128 + signal.SIGPIPE
+
+
+class Answered(Protocol):
+    """A call that has an answer, of whatever type."""
+
+    def result(self) -> object:
+        """The answer, or its error."""
+
+
+class Streams(Answered, Protocol):
+    """A call with our streams, whatever its answer's type."""
+
+    @property
+    def done(self) -> bool:
+        """It is answered."""
+
+    @property
+    def sendable(self) -> int:
+        """Bytes that may be sent."""
+
+    def send_bytes(self, channel: int, data: bytes) -> None:
+        """Send bytes."""
+
+    def end(self, channel: int) -> None:
+        """End a channel."""
 
 
 class Front:
@@ -53,7 +80,7 @@ class Front:
         self._keys = DetachKeys(detach_keys) if detach_keys and tty and attached.stdin else None
         self._input: streams.Input | None = None
         self._outputs: dict[int, streams.Output] = {}
-        self._source: Call[object] | None = None  # Whose streams ours are connected to.
+        self._source: Streams | None = None  # Whose streams ours are connected to.
         self._waiting: list[tuple[Call[object], Callable[[Call[object]], None]]] = []
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._failure: CliError | None = None
@@ -153,10 +180,10 @@ class Front:
         self._waiting.append((call, react))  # type: ignore[arg-type] # the pair belongs together
         return call
 
-    def _unless(self, *harmless: type[ArdockError]) -> Callable[[Call[object]], None]:
+    def _unless(self, *harmless: type[ArdockError]) -> Callable[[Answered], None]:
         """A reaction that only lets errors out other than these."""
 
-        def react(call: Call[object]) -> None:
+        def react(call: Answered) -> None:
             with contextlib.suppress(*harmless):
                 call.result()
 
@@ -165,7 +192,8 @@ class Front:
     def _finish_calls(self) -> None:
         for pair in self._waiting.copy():
             call, react = pair
-            if call.done:
+            # One that has failed with its connection may be made again on the next.
+            if call.done and not isinstance(call.error, ConnectionLost):
                 self._waiting.remove(pair)
                 self._engine.answered()
                 react(call)
@@ -198,6 +226,14 @@ class Front:
                 self._raw = terminal.Raw(STDIN)
                 self._raw.__enter__()
         self._follow_size()
+
+    @staticmethod
+    def _used(call: Call[ResultT], event: Event) -> None:
+        """Give credit back for part of a call's stream."""
+        if isinstance(event, Bytes):
+            call.consumed(len(event.data))
+        elif isinstance(event, Item):
+            call.consumed(event.size)
 
     def _wants_input(self) -> bool:
         source, given = self._source, self._input

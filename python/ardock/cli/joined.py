@@ -12,9 +12,10 @@ from ardock.cli import signals
 from ardock.cli.errors import CliError, Interrupted
 from ardock.cli.front import Front
 from ardock.cli.overriding import override
-from ardock.client.blocking import Bytes, Item
+from ardock.client.blocking import Item
 from ardock.model.errors import Conflict, ConnectionLost, NotFound, NotRunning
 from ardock.protocol.methods import EXEC, KILL, RESIZE, ExecCall, Kill, Resize, Started
+from ardock.protocol.session import Bytes
 
 if TYPE_CHECKING:
     from ardock.cli.command import Attached
@@ -73,7 +74,7 @@ class JoinedFront(Front):
         assert self._exec is not None, "begun"
         items = self._exec.take()
         for item in items:
-            self._exec.consumed(item.size)
+            self._used(self._exec, item)
             if isinstance(item, Bytes):
                 self._put(item.channel, item.data)
             elif isinstance(item, Item) and isinstance(item.record, Started):

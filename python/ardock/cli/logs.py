@@ -178,4 +178,5 @@ command = FlagCommand(
     usage="[OPTIONS] CONTAINER",
     help_text="Fetch the logs of a container",
     failure=FAILED,
+    interspersed=True,
 )

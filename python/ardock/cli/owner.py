@@ -12,7 +12,7 @@ import threading
 
 import trio
 
-from ardock.engine import open_engine
+from ardock.engine import own_engine
 from ardock.model.errors import ArdockError
 from ardock.server import serving
 
@@ -95,7 +95,7 @@ class Owner:
         self._stop = trio.Event()
         self._ready.set()
         with self._scope:
-            async with open_engine(self._root, self._run_dir) as engine, serving(engine) as path:
+            async with own_engine(self._root, self._run_dir) as engine, serving(engine) as path:
                 self.socket = str(path)
                 self._opened.set()
                 await self._stop.wait()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from ardock.docker.times import SECOND, rfc3339_nano
-
-if TYPE_CHECKING:
-    from ardock.model.events import Event, Gap
+from ardock.docker.values import OpenMap, Struct
+from ardock.model.events import Event, Gap
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
@@ -42,8 +41,35 @@ def event_json(event: Event) -> dict[str, Json]:
     return shape
 
 
-def event_line(event: Event) -> str:
-    """An event as ``docker events`` prints it (docker/cli, ``command/system/events.go``)."""
+def event_object(item: Event | Gap) -> str:
+    """An event, or a gap, as compact JSON."""
+    shape = event_json(item) if isinstance(item, Event) else gap_json(item)
+    return msgspec.json.encode(shape).decode()
+
+
+def event_struct(event: Event) -> Struct:
+    """An event as Docker's templates see it: Go's names for what `event_json` has."""
+    attributes = {"name": event.name} if event.name else {}
+    is_container = event.type == "container"
+    return {
+        "Status": event.action if is_container else "",
+        "ID": event.id if is_container else "",
+        "From": event.attributes.get("image", "") if is_container else "",
+        "Type": event.type,
+        "Action": event.action,
+        "Actor": {"ID": event.id, "Attributes": OpenMap(attributes | event.attributes)},
+        "Scope": "local",
+        "Time": event.time // SECOND,
+        "TimeNano": event.time,
+        "Seq": event.seq,
+        "Epoch": event.epoch,
+    }
+
+
+def event_line(event: Event | Gap) -> str:
+    """An event as ``docker events`` prints it (docker/cli, ``command/system/events.go``); of a gap, nothing."""
+    if not isinstance(event, Event):
+        return ""
     attributes = {"name": event.name} if event.name else {}
     attributes |= event.attributes
     line = f"{rfc3339_nano(event.time)} {event.type} {event.action} {event.id}"
