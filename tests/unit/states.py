@@ -89,6 +89,10 @@ def database(root: Path) -> Path:
     return root / "state" / "ardock.db"
 
 
+def write_ahead_log(root: Path) -> Path:
+    return root / "state" / "ardock.db-wal"
+
+
 @contextmanager
 def beside(root: Path) -> Iterator[sqlite3.Connection]:
     """Another connection to the database."""

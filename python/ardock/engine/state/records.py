@@ -68,6 +68,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """How long what is over is kept. The newest entry of the journal always is: it holds the last number.
 
+    What is in the file goes by whole commits, and now and then: there is somewhat more of it.
+
     Attributes:
         journal_bytes: Of events, as they are encoded.
         journal_age: s.

@@ -61,10 +61,10 @@ class Ring:
         age_of: Callable[[str, int, int], int],
         spare_last: bool = False,
     ) -> bool:
-        """Remove rows from the old end until no more than that is left; whether there may be more to remove.
+        """Remove rows from the old end as long as the rest is that much; whether there may be more to remove.
 
         Args:
-            entries: So many entries are kept; None for any number.
+            entries: So many entries are enough; None if no number is.
             size: So many bytes, idem.
             age: s for which an entry is kept.
             age_of: The age in ns, of a row's epoch, wall clock and CLOCK_BOOTTIME.
@@ -76,12 +76,12 @@ class Ring:
         gone = None
         looked = 0
         rows = self._writer.execute(
-            f"SELECT row, entries, bytes, epoch, written, boot FROM {self.name} ORDER BY row LIMIT ?",  # noqa: S608 - our own names
+            f"SELECT row, entries + count, bytes + length(data), epoch, written, boot FROM {self.name} ORDER BY row LIMIT ?",  # noqa: S608 - our own names
             (_PRUNED_AT_ONCE,),
         ).fetchall()
-        for row, entries_before, bytes_before, epoch, written, boot in rows:
-            many = entries is not None and self.entries - entries_before > entries
-            large = size is not None and self.bytes - bytes_before > size
+        for row, entries_with, bytes_with, epoch, written, boot in rows:
+            many = entries is not None and self.entries - entries_with >= entries
+            large = size is not None and self.bytes - bytes_with >= size
             if (spare_last and row == self.row) or not (many or large or age_of(epoch, written, boot) > age * 1e9):
                 break
             gone = row

@@ -233,9 +233,9 @@ class State:
                 await self._write(self._take())
             if self._prune or self._store.prune_due():
                 await self._remove_old()
-            if not self._pending:
-                if self._closing:
-                    return
+            if self._closing and not self._pending:
+                return
+            if not self._pending and not self._prune:
                 self._arrived = trio.Event()
                 await self._arrived.wait()
 
