@@ -147,7 +147,58 @@ async def it_opens_on_a_full_disk_after_kill(root: Path) -> None:
         "from pathlib import Path\n"
         "from tests.unit.states import opened\n"
         "from tests.unit.state_on_full_disk import fill, until_full\n"
-        "def main(name: str) -> None:
+        "async def main():\n"
+        "    async with opened(Path(sys.argv[1])) as (state, _):\n"
+        "        fill(Path(sys.argv[1]))\n"
+        "        print(await until_full(state), flush=True)\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "trio.run(main)\n"
+    )
+    created = await trio.run_process(
+        [sys.executable, "-c", program, str(root)], capture_stdout=True, check=False, env=dict(os.environ)
+    )
+    assert created.returncode == -9
+    for boot_id in ("boot-1", "boot-2"):
+        async with opened(root, boot_id=boot_id) as (state, loaded):
+            assert len(loaded.containers) == int(created.stdout)
+            assert loaded.new_boot == (boot_id == "boot-2")
+            assert state.disk_full
+            await state.commit_and_wait(Changes(events=(event(1, "die"),)))
+
+
+async def it_opens_in_the_reserves_room(root: Path) -> None:
+    async with opened(root) as (state, _):
+        await state.commit_and_wait(Changes(put=row(1)))
+    fill(root)
+    async with opened(root, boot_id="boot-2") as (state, loaded):
+        assert len(loaded.containers) == 1
+        assert state.disk_full
+        assert not (root / "state/reserve").exists()
+        await state.commit_and_wait(Changes(drop=("c1",)))
+
+
+async def a_new_one_says_that_there_is_no_room(root: Path) -> None:
+    fill(root)
+    with pytest.raises(DiskFull, match="the file system is full; free space on it"):
+        async with opened(root):
+            pass
+
+
+SCENARIOS: dict[str, Callable[[Path], Awaitable[None]]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        creates_are_refused_and_ends_go_on,
+        it_goes_on_when_there_is_room,
+        what_must_not_fail_waits_for_room,
+        closing_does_not_wait_for_room,
+        it_opens_on_a_full_disk_after_kill,
+        it_opens_in_the_reserves_room,
+        a_new_one_says_that_there_is_no_room,
+    )
+}
+
+
+def main(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         # Nobody outside this mount namespace sees it, and it goes with it.
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], check=True)
