@@ -1,55 +1,97 @@
-"""`ardock info`: what this machine and this engine have."""
+"""`ardock info`: what this machine has, and what its engine holds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from ardock.cli.command import Settings
+from ardock.cli.command import FlagCommand
+from ardock.cli.errors import FAILED, CliError
+from ardock.cli.flags import Flag
+from ardock.cli.format.errors import TemplateError
+from ardock.cli.format.lists import object_format
+from ardock.cli.several import check_count, write
 from ardock.cli.tables import wrapped
+from ardock.docker.times import human_size, rfc3339_nano
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ardock.cli.command import Settings
+    from ardock.cli.flags import Values
     from ardock.engine.host import About
+    from ardock.model.container import EngineInfo
 
 
-@click.command("info")
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="For people, or for programs.",
-)
-@click.pass_obj
-def command(settings: Settings, output: str) -> None:
-    """Show what this machine and this engine have."""
+def _format(text: str) -> tuple[bool, Callable[[object], str] | None]:
+    """Whether it is indented JSON, and what renders it; ``table`` is the usual output."""
+    if text == "json":
+        return True, None
+    return False, None if text in {"", "table"} else object_format(text)
+
+
+FORMAT = Flag("format", _format, "Format output: json, or a template; text without it", short="f")
+
+
+def show(settings: Settings, values: Values, arguments: list[str]) -> int:
+    """Print what is known."""
+    check_count("info", arguments, 0, 0)
+    from ardock.cli.present import present
     from ardock.engine.host import Host, about
+    from ardock.protocol.methods import INFO, NoParams
 
-    found = about(Host(), Path(settings.root), Path(settings.run_dir))
-    if output == "json":
-        import msgspec
+    server: EngineInfo | None = None
+    with present(settings) as engine:
+        if engine is not None:
+            server = engine.call(INFO, NoParams())
+    # The engine is on this machine, behind whichever socket.
+    root, run_dir = (settings.root, settings.run_dir) if server is None else (server.root, settings.run_dir)
+    found = about(Host(), Path(root), Path(run_dir))
+    as_json, render = values.one(FORMAT) or (False, None)
+    if as_json or render is not None:
+        _structured(found, server, render)
+    else:
+        _text(_rows(found, server))
+    return 0
 
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+
+def _structured(found: About, server: EngineInfo | None, render: Callable[[object], str] | None) -> None:
+    import msgspec
+
+    from ardock.docker.values import OpenMap
+
+    shown: dict[str, object] = msgspec.to_builtins(found)
+    about = None if server is None else {name: getattr(server, name) for name in server.__struct_fields__}
+    if about is not None:
+        about["containers"] = OpenMap(about["containers"])
+    shown["server"] = about
+    if render is None:
+        write([msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()])
         return
-    rows = _rows(found)
+    try:
+        write([render(shown)])
+    except TemplateError as error:
+        raise CliError(f"--format: {error}", FAILED) from error
+
+
+def _text(rows: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
+    lines = []
     for name, value in rows:
         first, *more = wrapped(value, width + 2)
-        click.echo(f"{name:<{width}}  {first}")
-        for line in more:
-            click.echo(f"{'':<{width}}  {line}")
+        lines.append(f"{name:<{width}}  {first}")
+        lines += [f"{'':<{width}}  {line}" for line in more]
+    write(lines)
 
 
-def _rows(found: About) -> list[tuple[str, str]]:
+def _rows(found: About, server: EngineInfo | None) -> list[tuple[str, str]]:
     return [
         ("version", found.version),
         ("engine", f"ardock-{found.engine_id}" if found.engine_id else "none yet: the root folder is unused"),
         ("root folder", found.root),
         ("run folder", found.run_dir),
         ("owner", f"process {found.owner}" if found.owner else "none"),
+        *([] if server is None else _engine_rows(server)),
         ("keepers", str(found.keepers)),
         ("kernel", f"{found.kernel} ({found.architecture})"),
         ("CPUs", str(found.cpus)),
@@ -61,3 +103,27 @@ def _rows(found: About) -> list[tuple[str, str]]:
         ("default scratch", found.scratch),
         ("default capabilities", ", ".join(found.capabilities)),
     ]
+
+
+def _engine_rows(server: EngineInfo) -> list[tuple[str, str]]:
+    """What the engine itself tells."""
+    total = sum(server.containers.values())
+    states = ", ".join(f"{number} {status}" for status, number in sorted(server.containers.items()) if number)
+    return [
+        ("owner's version", server.version),
+        ("owner since", rfc3339_nano(server.started_at)),
+        ("containers", f"{total} ({states})" if states else "0"),
+        ("images", str(server.images)),
+        ("events", f"up to {server.epoch}:{server.seq}, {human_size(server.journal_bytes)} kept"),
+    ]
+
+
+command = FlagCommand(
+    "info",
+    show,
+    (FORMAT,),
+    usage="[OPTIONS]",
+    help_text="Show what this machine and this engine have",
+    failure=FAILED,
+    interspersed=True,
+)

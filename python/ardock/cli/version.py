@@ -1,63 +1,114 @@
-"""`ardock version`."""
+"""`ardock version`: of this command, and of the engine that owns the root folder."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
 from typing import TYPE_CHECKING
 
-import click
-
 from ardock.cli.command import FlagCommand
-from ardock.cli.errors import UsageError
+from ardock.cli.errors import FAILED, CliError
 from ardock.cli.flags import Flag
+from ardock.cli.format.errors import TemplateError
+from ardock.cli.format.lists import object_format
+from ardock.cli.several import check_count, write
+from ardock.docker.inspect import go_architecture
 
 if TYPE_CHECKING:
     from ardock.cli.command import Settings
     from ardock.cli.flags import Values
+    from ardock.docker.values import Struct
+    from ardock.model.container import EngineInfo
+    from ardock.protocol.methods import Version
 
 
 def version() -> str:
     """The installed version."""
+    import importlib.metadata  # Dear.
+
     try:
         return importlib.metadata.version("ardock")
     except importlib.metadata.PackageNotFoundError:
         return "unknown (not installed)"
 
 
-def _format(value: str) -> str:
-    if value not in {"json", "{{json .}}", ""}:
-        raise ValueError("give json, or leave it out for text")
-    return value
+FORMAT = Flag(
+    "format",
+    lambda text: object_format(text) if text else None,
+    "Format output: json, or a template; text without it",
+    short="f",
+)
 
 
-FORMAT = Flag("format", _format, "Format output: json, or text without it", short="f")
+def show(settings: Settings, values: Values, arguments: list[str]) -> int:
+    """Print the versions, and what they run on."""
+    check_count("version", arguments, 0, 0)
+    from ardock.cli.present import present
+    from ardock.protocol.methods import INFO, NoParams
 
-
-def show(_settings: Settings, values: Values, arguments: list[str]) -> int:
-    """Print the version and what it runs on."""
-    if arguments:
-        raise UsageError(f"version accepts no arguments: {arguments[0]}")
-    system = os.uname()
-    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(system.machine, system.machine)
-    client = {
-        "Version": version(),
-        "PythonVersion": ".".join(str(part) for part in sys.version_info[:3]),
-        "Os": "linux",
-        "Arch": arch,
-        "KernelVersion": system.release,
-    }
-    if values.one(FORMAT):
-        import json
-
-        click.echo(json.dumps({"Client": client, "Server": None}))
-        return 0
-    click.echo("Client: ardock")
-    for label, key in (("Version", "Version"), ("Python version", "PythonVersion"), ("Kernel", "KernelVersion")):
-        click.echo(f" {label + ':':<18}{client[key]}")
-    click.echo(f" {'OS/Arch:':<18}{client['Os']}/{client['Arch']}")
+    server: Struct | None = None
+    with present(settings) as engine:
+        if engine is not None:
+            server = _server(engine.greet(), engine.call(INFO, NoParams()))
+    shown: Struct = {"Client": _client(), "Server": server}
+    render = values.one(FORMAT)
+    try:
+        write([render(shown)] if render is not None else _text(_client(), server))
+    except TemplateError as error:
+        raise CliError(f"--format: {error}", FAILED) from error
     return 0
 
 
-command = FlagCommand("version", show, (FORMAT,), usage="[OPTIONS]", help_text="Show the version")
+def _client() -> Struct:
+    from ardock.protocol.methods import PROTOCOL
+
+    system = os.uname()
+    return {
+        "Version": version(),
+        "Protocol": PROTOCOL,
+        "PythonVersion": ".".join(str(part) for part in sys.version_info[:3]),
+        "Os": "linux",
+        "Arch": go_architecture(system.machine),
+        "KernelVersion": system.release,
+    }
+
+
+def _server(told: Version, about: EngineInfo) -> Struct:
+    return {
+        "Version": told.version,
+        "Protocol": told.protocol,
+        "Engine": told.engine,
+        "Pid": told.pid,
+        "Os": "linux",
+        "Arch": go_architecture(about.architecture),
+        "KernelVersion": about.kernel,
+    }
+
+
+_LABELS = {
+    "Version": "Version", "Protocol": "Protocol", "PythonVersion": "Python version", "Engine": "Engine", "Pid": "Process",
+    "KernelVersion": "Kernel",
+}  # fmt: skip
+
+
+def _text(client: Struct, server: Struct | None) -> list[str]:
+    lines = ["Client: ardock", *_section(client), ""]
+    if server is None:
+        return [*lines, "Server: none (nobody owns the root folder)"]
+    return [*lines, "Server: ardock", *_section(server)]
+
+
+def _section(shown: Struct) -> list[str]:
+    lines = [f" {label + ':':<18}{shown[key]}" for key, label in _LABELS.items() if key in shown]
+    return [*lines, f" {'OS/Arch:':<18}{shown['Os']}/{shown['Arch']}"]
+
+
+command = FlagCommand(
+    "version",
+    show,
+    (FORMAT,),
+    usage="[OPTIONS]",
+    help_text="Show the version of this command, and of the engine where one runs",
+    failure=FAILED,
+    interspersed=True,
+)

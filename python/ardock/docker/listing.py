@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
 from ardock.docker.inspect import docker_status
 from ardock.docker.text import ellipsis, go_quoted
 from ardock.docker.times import human_duration, human_size, local_time
 from ardock.docker.values import Struct
-from ardock.model.container import ContainerSummary
+from ardock.model.container import ContainerSummary, Filters
 from ardock.model.image import ImageInfo
 
 # docker/cli, formatter.ContainerContext.
@@ -180,6 +181,11 @@ class ImageRow(NamedTuple):
     now: int
     truncate: bool = True
 
+    @property
+    def short_id(self) -> str:
+        """The id as it is shown."""
+        return self.image.id.removeprefix("sha256:")[:12] if self.truncate else self.image.id
+
     def struct(self) -> Struct:
         """All columns."""
         image = self.image
@@ -190,7 +196,7 @@ class ImageRow(NamedTuple):
             "CreatedAt": local_time(image.created_at),
             "CreatedSince": f"{human_duration(self.now - image.created_at)} ago",
             "Digest": "<none>",
-            "ID": image.id.removeprefix("sha256:")[:12] if self.truncate else image.id,
+            "ID": self.short_id,
             "Repository": repository or "<none>",
             "SharedSize": "N/A",
             "Size": size,
@@ -198,3 +204,37 @@ class ImageRow(NamedTuple):
             "UniqueSize": "N/A",
             "VirtualSize": size,
         }
+
+
+def check_image_filter(name: str, value: str) -> None:
+    """See that there is such a filter of images.
+
+    Raises:
+        ValueError: There is not, or it has no such value.
+    """
+    if name not in {"dangling", "reference"}:
+        raise ValueError(f"invalid filter '{name}': give dangling or reference")
+    if name == "dangling" and value not in {"true", "false", "1", "0"}:
+        raise ValueError(f"invalid filter 'dangling={value}': give true or false")
+
+
+def image_rows(images: Sequence[ImageInfo], filters: Filters, *, now: int, truncate: bool) -> list[ImageRow]:
+    """The lines of `image ls`: one for each name, and one for an image that has none.
+
+    Args:
+        images: In the order in which they are shown.
+        filters: ``dangling``: whether it has no name; ``reference``: a pattern of shell's for ``repository[:tag]``.
+        now: Wall clock, ns since 1970.
+        truncate: Ids are shortened.
+    """
+    references = filters.get("reference", ())
+    dangling = {value in {"true", "1"} for value in filters.get("dangling", ())}
+    rows = []
+    for image in images:
+        if dangling and (not image.names) not in dangling:
+            continue
+        for name in image.names or ("",):
+            wanted = (name, name.rpartition(":")[0])
+            if not references or any(fnmatchcase(each, pattern) for each in wanted if each for pattern in references):
+                rows.append(ImageRow(image, name, now, truncate))
+    return rows

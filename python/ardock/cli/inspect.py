@@ -1,0 +1,127 @@
+"""`ardock inspect`: all about containers and images, in Docker's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ardock.cli.command import FlagCommand
+from ardock.cli.errors import FAILED, CliError
+from ardock.cli.flags import Flag, Refused
+from ardock.cli.format.errors import TemplateError
+from ardock.cli.format.lists import object_format
+from ardock.cli.several import check_count, complain, write
+
+if TYPE_CHECKING:
+    from ardock.cli.command import Settings
+    from ardock.cli.connection import Connection
+    from ardock.cli.flags import Values
+    from ardock.docker.values import Struct
+    from ardock.model.errors import ArdockError
+
+
+def _format(text: str) -> Callable[[object], str] | None:
+    """None is the default, indented JSON; ``json`` is the same on one line, so it is not one of `object_format`'s."""
+    return object_format(text) if text else None
+
+
+def _type(text: str) -> str:
+    if text in {"network", "volume"}:
+        raise ValueError(f"there are no {text}s yet")
+    if text not in {"", "container", "image"}:
+        raise ValueError("give container or image")
+    return text
+
+
+FORMAT = Flag("format", lambda text: (text, _format(text)), "Format output: json, or a template", short="f")
+TYPE = Flag("type", _type, "Only inspect objects of the given type")
+FLAGS = (
+    FORMAT,
+    TYPE,
+    Refused("size", "nobody counts what a container has written", short="s", switch=True),
+)
+
+
+def run(settings: Settings, values: Values, arguments: list[str]) -> int:
+    """Run the command line; the exit code."""
+    check_count("inspect", arguments, 1)
+    return show(settings, arguments, values.one(TYPE) or "", values.one(FORMAT))
+
+
+def show(
+    settings: Settings, refs: Sequence[str], kind: str, form: tuple[str, Callable[[object], str] | None] | None
+) -> int:
+    """Print what is found, then complain of what is not; the exit code.
+
+    Args:
+        settings: The global options.
+        refs: Names or ids.
+        kind: ``container`` or ``image``; empty tries both.
+        form: The text of --format and what renders it; None where it was not given.
+    """
+    from ardock.cli.connection import connected
+
+    with connected(settings) as engine:
+        answers = _look(engine, refs, kind)
+    found = [answer for answer in answers if isinstance(answer, dict)]
+    _print(found, form)
+    failures = [answer for answer in answers if not isinstance(answer, dict)]
+    for error in failures:
+        complain(error.message)
+    return FAILED if failures else 0
+
+
+def _print(found: Sequence[Struct], form: tuple[str, Callable[[object], str] | None] | None) -> None:
+    from ardock.docker.values import encode, encode_indented
+
+    text, render = form if form is not None else ("", None)
+    if text == "json":
+        write([encode(list(found))])
+    elif render is None:
+        write([encode_indented(list(found))])
+    else:
+        lines = []
+        for each in found:
+            try:
+                lines.append(render(each))
+            except TemplateError as error:
+                write(lines)
+                raise CliError(f"--format: {error}", FAILED) from error
+        write(lines)
+
+
+def _look(engine: Connection, refs: Sequence[str], kind: str) -> list[Struct | ArdockError]:
+    from ardock.docker.inspect import container_json, image_json
+    from ardock.model.errors import ArdockError, NotFound
+    from ardock.protocol.methods import IMAGE, INFO, INSPECT, ImageRef, NoParams, Ref
+
+    about = engine.call(INFO, NoParams())
+    answers: list[Struct | ArdockError] = [NotFound(f"no such object: {ref}") for ref in refs]
+    if kind != "image":
+        containers = engine.call_all([(INSPECT, Ref(ref=ref)) for ref in refs])
+        for place, container in enumerate(containers):
+            if not isinstance(container, ArdockError):
+                answers[place] = container_json(container, root=about.root)
+            elif kind == "container" or not isinstance(container, NotFound):
+                answers[place] = container
+    if kind != "container":
+        open_places = [place for place, answer in enumerate(answers) if isinstance(answer, NotFound)]
+        images = engine.call_all([(IMAGE, ImageRef(ref=refs[place])) for place in open_places])
+        for place, image in zip(open_places, images, strict=True):
+            if not isinstance(image, ArdockError):
+                answers[place] = image_json(image, architecture=about.architecture)
+            elif kind == "image" or not isinstance(image, NotFound):
+                answers[place] = image
+    return answers
+
+
+command = FlagCommand(
+    "inspect",
+    run,
+    FLAGS,
+    usage="[OPTIONS] NAME|ID [NAME|ID...]",
+    help_text="Return low-level information on containers and images",
+    epilog="The JSON has Docker's shape; what Docker has no word for is under Ardock.",
+    failure=FAILED,
+    interspersed=True,
+)
