@@ -69,7 +69,10 @@ def test_debug_shows_where_an_error_came_from() -> None:
 
 def test_the_host_may_come_from_the_environment() -> None:
     assert ardock("version", env={"ARDOCK_HOST": "tcp://x"}).returncode == 125
-    assert ardock("version", env={"ARDOCK_HOST": "unix:///run/other.sock"}).returncode == 0
+    done = ardock("version", env={"ARDOCK_HOST": "unix:///run/other.sock"})
+    assert done.returncode == 1
+    assert done.stdout.startswith("Client: ardock")
+    assert done.stderr == "ardock: no engine answers at /run/other.sock: no such socket\n"
 
 
 def test_version_as_text_and_as_json() -> None:
@@ -82,7 +85,8 @@ def test_version_as_text_and_as_json() -> None:
         assert parsed["Client"]["PythonVersion"] == sys.version.split()[0]
         assert parsed["Client"]["Version"] in text.stdout
         assert parsed["Server"] is None
-    assert ardock("version", "--format", "yaml").returncode == 125
+    assert ardock("version", "--format", "{{.Client.Os}}").stdout == "linux\n"
+    assert ardock("version", "--format", "{{.Client").returncode == 125
     assert ardock("--version").stdout.startswith("ardock version ")
 
 

@@ -1,15 +1,12 @@
-"""What every command shares: the global settings, and click commands with Docker's flags."""
+"""What every command shares: the global settings, and commands with Docker's flags."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import click
-
 from ardock.cli.errors import ENGINE_FAILED, CliError, engine_error
-from ardock.cli.flags import AnyFlag, HelpRequested, Parser, Values
-from ardock.cli.overriding import override
+from ardock.cli.flags import AnyFlag, Parser, Values
 
 
 class Settings(NamedTuple):
@@ -37,11 +34,20 @@ class Attached(NamedTuple):
     stderr: bool
 
 
-class FlagCommand(click.Command):
-    """A click command whose flags are ours (see `ardock.cli.flags`).
+class FlagCommand:
+    """A command whose flags are ours (see `ardock.cli.flags`).
 
-    `failure` is its exit code for what the engine refuses; a program that cannot be found or run has its own. With
-    `interspersed`, flags may stand behind positional arguments.
+    click is not needed to run it, and takes a fifth of a short command's time to import; `ardock.cli.group` makes a click
+    command of it where its help is asked for.
+
+    Attributes:
+        name: Its name.
+        flags: All of them, those that are refused by name too.
+        usage: What follows the name in the help's first line.
+        help_text: What it does.
+        epilog: The end of its help.
+        failure: Its exit code for what the engine refuses; a program that cannot be found or run has its own.
+        interspersed: Flags may stand behind positional arguments.
     """
 
     def __init__(
@@ -56,49 +62,27 @@ class FlagCommand(click.Command):
         failure: int = ENGINE_FAILED,
         interspersed: bool = False,
     ) -> None:
-        super().__init__(name, help=help_text, epilog=epilog, add_help_option=False)
+        self.name = name
+        self.flags = tuple(flags)
+        self.usage = usage
+        self.help_text = help_text
+        self.epilog = epilog
+        self.failure = failure
+        self.interspersed = interspersed
         self._function = function
-        self._flags = tuple(flags)
-        self._usage = usage
-        self._failure = failure
-        self._interspersed = interspersed
 
-    @override
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse by Docker's rules; click's own parser sees nothing."""
-        try:
-            values, arguments = Parser(self._flags, interspersed=self._interspersed).parse(args)
-        except HelpRequested:
-            click.echo(ctx.get_help())
-            ctx.exit()
-        ctx.params = {"values": values, "arguments": arguments}
-        return []
+    def __call__(self, settings: Settings, words: Sequence[str]) -> int:
+        """Run it with its command line; its exit code.
 
-    @override
-    def invoke(self, ctx: click.Context) -> int:
-        """Run the command; its exit code."""
-        settings = ctx.find_object(Settings)
-        assert settings is not None, "set by the group"
+        Raises:
+            HelpRequested: `--help` is among the words.
+            CliError: The command line is wrong, or the engine refuses what it asks for.
+        """
+        values, arguments = Parser(self.flags, interspersed=self.interspersed).parse(words)
         try:
-            return self._function(settings, ctx.params["values"], ctx.params["arguments"])
+            return self._function(settings, values, arguments)
         except Exception as error:
             known = engine_error(error)
             if known is None or known.exit_code != ENGINE_FAILED:
                 raise
-            raise CliError(known.message, self._failure) from error
-
-    @override
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The line that begins with Usage."""
-        formatter.write_usage(ctx.command_path, self._usage)
-
-    @override
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's call
-        """The flags that are built, as Docker's help lists them."""
-        rows = [
-            (f"{f'-{flag.short}, ' if flag.short else '    '}--{flag.name} {flag.metavar}".rstrip(), flag.help)
-            for flag in self._flags
-            if not flag.hidden
-        ]
-        with formatter.section("Options"):
-            formatter.write_dl([*rows, ("    --help", "Print usage")])
+            raise CliError(known.message, self.failure) from error

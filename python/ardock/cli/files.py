@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from ardock.cli.errors import CliError, quoted
 
 _BOM = b"\xef\xbb\xbf"
+
+
+def absolute_path(path: str) -> str:
+    """The path from the root folder; nothing of it is resolved."""
+    if path.startswith("/"):
+        return path
+    # Not normpath: `..` after a symbolic link is not what it looks like.
+    path = path.removeprefix("./").removeprefix(".") if path in {".", "./"} or path.startswith("./") else path
+    return os.path.join(os.getcwd(), path).rstrip("/")  # noqa: PTH109, PTH118 - pathlib costs more
 
 
 def key_values(flag: str, path: str, missing: Callable[[str], str | None]) -> list[tuple[str, str]]:
@@ -20,7 +29,8 @@ def key_values(flag: str, path: str, missing: Callable[[str], str | None]) -> li
     where that has none.
     """
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs more
+            data = file.read()
     except OSError as error:
         raise CliError(f"{flag}: cannot read {quoted(path)}: {error.strerror}") from None
     pairs: list[tuple[str, str]] = []
@@ -78,10 +88,10 @@ class IdFile:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path)
+        self._path = path
         self._written = False
         try:
-            self._file = self._path.open("x")
+            self._file = open(path, "x")  # noqa: PTH123, SIM115 - as above; it lives as long as this
         except FileExistsError:
             raise CliError(
                 f"--cidfile: container ID file found, make sure the other container isn't running or delete {quoted(path)}"
@@ -99,4 +109,5 @@ class IdFile:
         """Close the file, and remove it if nothing was written."""
         self._file.close()
         if not self._written:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)  # noqa: PTH108 - as above

@@ -1,4 +1,4 @@
-"""A group of commands whose modules are imported when they are called."""
+"""Groups of commands whose modules are imported when they are called, with click."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import cast
 
 import click
 
+from ardock.cli.command import FlagCommand, Settings
 from ardock.cli.errors import UsageError
+from ardock.cli.flags import HelpRequested
 from ardock.cli.overriding import override
 
 
@@ -40,6 +42,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self._modules:
             return None
         command: object = importlib.import_module(self._modules[cmd_name][0]).command
+        if isinstance(command, FlagCommand):
+            return _ClickCommand(command)
         assert isinstance(command, click.Command)
         return command
 
@@ -58,3 +62,44 @@ class LazyGroup(click.Group):
         """The commands with their lines."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self._modules.items()])
+
+
+class _ClickCommand(click.Command):
+    """A `FlagCommand` for click."""
+
+    def __init__(self, command: FlagCommand) -> None:
+        super().__init__(command.name, help=command.help_text, epilog=command.epilog, add_help_option=False)
+        self._command = command
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The command parses them itself, by Docker's rules; click's own parser sees nothing."""
+        ctx.params = {"words": list(args)}
+        return []
+
+    @override
+    def invoke(self, ctx: click.Context) -> int:
+        """Run the command, or show its help; its exit code."""
+        settings = ctx.find_object(Settings)
+        assert settings is not None, "set by the group"
+        try:
+            return self._command(settings, ctx.params["words"])
+        except HelpRequested:
+            click.echo(ctx.get_help())
+            return 0
+
+    @override
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The line that begins with Usage."""
+        formatter.write_usage(ctx.command_path, self._command.usage)
+
+    @override
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's call
+        """The flags that are built, as Docker's help lists them."""
+        rows = [
+            (f"{f'-{flag.short}, ' if flag.short else '    '}--{flag.name} {flag.metavar}".rstrip(), flag.help)
+            for flag in self._command.flags
+            if not flag.hidden
+        ]
+        with formatter.section("Options"):
+            formatter.write_dl([*rows, ("    --help", "Print usage")])

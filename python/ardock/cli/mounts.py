@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ardock.cli.flags import boolean
@@ -229,6 +228,8 @@ def device(value: str) -> list[DeviceNode]:
     if target:
         raise ValueError("a device pattern cannot have a path in the container")
     folder, _, pattern = source.rpartition("/")
+    from pathlib import Path  # Rare, and dear to import.
+
     found = sorted(str(path) for path in Path(folder or "/").glob(pattern))
     return [DeviceNode(path, path, permissions) for path in found]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import msgspec
@@ -18,7 +17,7 @@ import msgspec
 from ardock.cli import run_flags as f
 from ardock.cli.command import Attached
 from ardock.cli.errors import CliError, UsageError, quoted
-from ardock.cli.files import environment, key_values
+from ardock.cli.files import absolute_path, environment, key_values
 from ardock.cli.mounts import Bind, Tmpfs
 from ardock.model.spec import ContainerSpec, Device, LogOptions, Mount, Ulimit
 
@@ -108,7 +107,7 @@ def _spec(values: Values, argv: tuple[str, ...], image: str | None) -> Container
     stop_timeout = values.one(f.STOP_TIMEOUT)
     return ContainerSpec(
         argv=argv,
-        rootfs=None if rootfs is None else str(Path(rootfs).absolute()),
+        rootfs=None if rootfs is None else absolute_path(rootfs),
         image=image,
         name=values.one(f.NAME) or None,
         scratch=cast("ScratchKind | None", values.one(f.SCRATCH)),
@@ -247,7 +246,7 @@ def _profile(setting: str) -> str | None:
         raise CliError("--security-opt seccomp=: give unconfined, builtin or the path of a JSON profile")
     if setting == "builtin":
         return None
-    return setting if setting == "unconfined" else str(Path(setting).absolute())
+    return setting if setting == "unconfined" else absolute_path(setting)
 
 
 _FLAG_OF: dict[str, AnyFlag] = {

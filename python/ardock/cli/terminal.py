@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import termios
 from types import TracebackType
 from typing import Self
@@ -122,7 +121,7 @@ def _start_guard(terminal: int, before: Attributes, after: Attributes) -> int:
     it, and a process may set a terminal that does not control it without being
     stopped by SIGTTOU.
     """
-    if shutil.which("stty") is None:
+    if not any(os.access(f"{folder}/stty", os.X_OK) for folder in os.get_exec_path()):
         return -1
     waits, tells = os.pipe()
     try:
