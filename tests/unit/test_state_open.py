@@ -220,7 +220,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1), damage=st.binary(min_size=1, max_size=300), cut=st.booleans())
 def test_damage_anywhere_is_refused_or_does_no_harm(
     filled: Path, tmp_path: Path, place: float, damage: bytes, cut: bool

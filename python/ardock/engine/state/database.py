@@ -70,6 +70,10 @@ class Connections(NamedTuple):
         self.writer.close()
 
 
+# What a database that is damaged or cannot be reached raises. Python decodes names and messages of SQLite that may be the damage.
+FAILURES: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
+
+
 def is_full(error: BaseException) -> bool:
     """The error says that there is no room left."""
     if isinstance(error, sqlite3.Error):
@@ -77,8 +81,10 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def unusable(path: Path, error: sqlite3.Error | OSError) -> ArdockError:
+def unusable(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError) -> ArdockError:
     """What a failure of the database means to the user."""
+    if isinstance(error, UnicodeDecodeError):
+        return damaged(path, str(error))
     if is_full(error):
         return DiskFull(f"{path.parent}: the file system is full; free space on it")
     if isinstance(error, OSError):
@@ -134,7 +140,7 @@ def connect(path: Path, engine_id: str) -> Connections:
     except BaseException as error:
         for connection in connections:
             connection.close()
-        if isinstance(error, (sqlite3.Error, OSError)):
+        if isinstance(error, FAILURES):
             raise unusable(path, error) from error
         raise
     return Connections(path, writer, reader, fresh)

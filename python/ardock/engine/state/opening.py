@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 import trio
 
-from ardock.engine.state.database import NAME, connect, damaged, unusable
+from ardock.engine.state.database import FAILURES, NAME, connect, damaged, unusable
 from ardock.engine.state.records import Clocks, Loaded, Past, Retention, boottime
 from ardock.engine.state.reserve import Reserve
 from ardock.engine.state.state import State
@@ -48,7 +47,7 @@ def _open_store(path: Path, owner: _Owner, retention: Retention, clocks: Clocks)
         return store, loaded, store.past()
     except BaseException as error:
         connections.close()
-        if isinstance(error, (sqlite3.Error, OSError)):
+        if isinstance(error, FAILURES):
             raise unusable(path, error) from error
         if isinstance(error, (msgspec.MsgspecError, ValueError, TypeError)):
             raise damaged(path, str(error)) from error

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+import msgspec
 import trio
 
-from ardock.engine.state.database import damaged, is_full, unusable
+from ardock.engine.state.database import FAILURES, damaged, is_full, unusable
 from ardock.engine.state.epochs import Epoch
 from ardock.engine.state.journal import Entry, Tail
 from ardock.engine.state.kept import Exits, Kept
@@ -178,8 +179,10 @@ class State:
     async def _read(self, call: Callable[[], T]) -> T:
         try:
             return await trio.to_thread.run_sync(call, limiter=self._reading)
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise unusable(self._store.path, error) from error
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+            raise self.damaged(str(error)) from error
 
     # Handing over
 
@@ -277,7 +280,7 @@ class State:
                 return None
             except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError):
                 raise  # a fault of ours, which no second try mends
-            except (sqlite3.Error, OSError) as error:
+            except FAILURES as error:
                 if is_full(error):
                     trio.from_thread.run_sync(self.fill)
                     if not last_try and self._reserve.release():
@@ -336,7 +339,7 @@ class State:
     async def _remove_old(self) -> None:
         try:
             self._prune = await trio.to_thread.run_sync(self._store.prune, limiter=self._writing)
-        except sqlite3.Error as error:
+        except FAILURES as error:
             # It matters to nobody now, and is tried again before long; a commit that fails is told.
             self._prune = False
             _LOG.warning("cannot remove what is past its time: %s", unusable(self._store.path, error))

@@ -108,8 +108,10 @@ class Store:
 
         Raises:
             sqlite3.Error: The database is damaged.
+            msgspec.MsgspecError: Idem.
         """
-        return self._writer.execute(f"SELECT id, record FROM {table}").fetchall()  # noqa: S608 - our own names
+        found = self._writer.execute(f"SELECT id, record FROM {table}").fetchall()  # noqa: S608 - our own names
+        return msgspec.convert(found, list[tuple[str, bytes]])
 
     def _age(self, epoch: str, written: int, boot: int) -> int:
         """How old a row is, in ns: by the clock that does not step where that is of this boot."""
@@ -201,6 +203,7 @@ class Store:
 
         Raises:
             sqlite3.Error: The database is damaged.
+            msgspec.MsgspecError: Idem.
         """
         entries = []
         rows = self._connections.reader.execute(
@@ -208,7 +211,8 @@ class Store:
             "coalesce((SELECT max(row) FROM journal WHERE row <= :next), 0) AND row + count > :next ORDER BY row",
             {"next": seq + 1},
         )
-        for row, epoch, count, data in rows:
+        for found in rows:
+            row, epoch, count, data = msgspec.convert(found, tuple[int, str, int, bytes])
             entries.append(Entry(epoch, row, count, data))
             most -= len(data)
             if most <= 0:
