@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use crate::clock;
 use crate::log::LogFile;
 use crate::message::Log;
 use crate::packet::write_all;
@@ -105,7 +106,10 @@ impl Writers {
     /// A log for the container or exec `owner`.
     pub fn open(&mut self, owner: Key, log: Log) -> LogHandle {
         self.next += 1;
-        let thread = self.threads[self.next as usize % self.threads.len()].clone();
+        // By the path: a container's next log is opened after its last one is
+        // closed, since both are the same thread's.
+        let place = log.path.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let thread = self.threads[place % self.threads.len()].clone();
         let shared = Arc::new(Shared {
             number: self.next,
             owner,
@@ -203,8 +207,8 @@ fn run(jobs: &Receiver<Job>, store: Option<&OwnedFd>, back: &Back) {
                     written.push((shared, data.len()));
                 }
                 Job::Close(number) => {
-                    if let Some(mut log) = logs.remove(&number) {
-                        log.flush();
+                    if let Some(log) = logs.remove(&number) {
+                        log.finish(clock::now());
                     }
                 }
                 Job::Journal { file, bytes, ticket } => {
