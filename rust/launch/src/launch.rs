@@ -348,7 +348,7 @@ fn end(failure: &mut Failure, parent: Parent) {
 pub fn clean(home: &Home, spec: &LaunchSpec) -> Result<(), LaunchError> {
     let groups = remove_groups(home, spec);
     let scratch = match &spec.root.scratch {
-        Scratch::Disk { dir, .. } => remove_scratch(dir),
+        Scratch::Disk { dir, keep: false, .. } => remove_scratch(dir),
         _ => Ok(()),
     };
     groups.and(scratch)
@@ -393,8 +393,10 @@ fn launch_prepared<'a>(
     let streams = Streams::open(home, &spec.stdio, &spec.process, fds)?;
     slot.enter(Step::Scratch, 0);
     home.fail_here(Step::Scratch)?;
-    if let Scratch::Disk { dir, .. } = &spec.root.scratch {
-        make_scratch(dir, scratch)?;
+    match &spec.root.scratch {
+        Scratch::Disk { dir, keep: true, .. } => make_kept_scratch(dir)?,
+        Scratch::Disk { dir, keep: false, .. } => make_scratch(dir, scratch)?,
+        _ => {}
     }
     let stdio_done = sys::now_ns();
 
@@ -511,6 +513,20 @@ fn make_scratch<'a>(dir: &'a str, made: &mut Option<&'a str>) -> Result<(), Laun
     *made = Some(dir);
     rustix::fs::mkdir(format!("{dir}/u"), Mode::from_raw_mode(0o755)).map_err(failed)?;
     rustix::fs::mkdir(format!("{dir}/w"), Mode::from_raw_mode(0o700)).map_err(failed)
+}
+
+/// Makes what is not there yet of a scratch folder that is kept, and of the
+/// folder that it lies in.
+fn make_kept_scratch(dir: &str) -> Result<(), LaunchError> {
+    let parent = dir.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
+    let own = [(dir.to_owned(), 0o700), (format!("{dir}/u"), 0o755), (format!("{dir}/w"), 0o700)];
+    for (path, mode) in [(parent, 0o700)].into_iter().chain(own).filter(|(path, _)| !path.is_empty()) {
+        match rustix::fs::mkdir(path.as_str(), Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(LaunchError::os(Step::Scratch, path, errno.raw_os_error())),
+        }
+    }
+    Ok(())
 }
 
 /// Holds the program's mount namespace, so that its end is not delayed by its

@@ -273,11 +273,11 @@ fn root(spec: &LaunchSpec, fds: &[OwnedFd]) -> Result<RootPlan, LaunchError> {
             return Ok(RootPlan::Plain(tree(Step::Root, fds, &layers[0])?));
         }
         Scratch::Memory { .. } => "upperdir=/stage/u,workdir=/stage/w".to_owned(),
-        Scratch::Disk { dir, volatile } => {
+        Scratch::Disk { dir, volatile, keep } => {
             if dir.contains([',', ':', '\\']) {
                 return Err(LaunchError::because(Step::Scratch, dir.clone(), "it must hold no ',', ':' or '\\'"));
             }
-            format!("upperdir={dir}/u,workdir={dir}/w{}", if *volatile { ",volatile" } else { "" })
+            format!("upperdir={dir}/u,workdir={dir}/w{}", if *volatile && !keep { ",volatile" } else { "" })
         }
     };
     let mut lowers = Vec::new();

@@ -103,10 +103,18 @@ pub enum Scratch {
     /// Upper and work in the directory `dir` (a path in the launcher's mount
     /// namespace, made by the launcher, mode 0700). `volatile`: never synced.
     Disk {
-        /// Absolute path in the launcher's mount namespace; must not exist.
+        /// Absolute path in the launcher's mount namespace; must not exist
+        /// unless it is to be kept.
         dir: String,
-        /// Mount the overlay `volatile`.
+        /// Mount the overlay `volatile`; not looked at with `keep`, since the
+        /// kernel refuses the upper directory of a volatile one that was not
+        /// unmounted in good order.
         volatile: bool,
+        /// What was written is there again at the next launch: `dir` is used
+        /// as it is, made (the folder that it lies in, too) where it is not
+        /// there, and never removed.
+        #[serde(default)]
+        keep: bool,
     },
 }
 

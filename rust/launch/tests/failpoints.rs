@@ -78,7 +78,7 @@ fn nothing_is_left_behind_by_any_step_that_fails() {
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable).unwrap();
         let hash = bench.docker_seccomp(DOCKER_CAPS);
         let mut full = bench.spec(&["true"]);
-        full.root.scratch = Scratch::Disk { dir: "/store/scratch/one".into(), volatile: false };
+        full.root.scratch = Scratch::Disk { dir: "/store/scratch/one".into(), volatile: false, keep: false };
         full.namespaces.ipc = Namespace::Join(0);
         full.sysctls = vec![("net.ipv4.ip_forward".into(), "1".into())];
         full.mounts =

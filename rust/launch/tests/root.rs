@@ -73,7 +73,7 @@ fn scratch_on_disk_holds_the_writes_and_goes_with_the_container() {
         for volatile in [false, true] {
             let mut spec = bench.shell("echo data > /made; rm /etc/group; echo up; read line; exit 0");
             spec.stdio.stdin = Stream::PIPE;
-            spec.root.scratch = Scratch::Disk { dir: "/store/scratch/one".into(), volatile };
+            spec.root.scratch = Scratch::Disk { dir: "/store/scratch/one".into(), volatile, keep: false };
             let mut running = bench.start(&spec);
             assert_eq!(running.line(), "up");
             assert_eq!(std::fs::read_to_string("/store/scratch/one/u/made").unwrap(), "data\n");
@@ -94,10 +94,40 @@ fn a_scratch_folder_that_exists_is_refused_and_not_touched() {
         std::fs::create_dir_all("/store/other/u").unwrap();
         std::fs::write("/store/other/u/precious", "x").unwrap();
         let mut spec = bench.spec(&["true"]);
-        spec.root.scratch = Scratch::Disk { dir: "/store/other".into(), volatile: false };
+        spec.root.scratch = Scratch::Disk { dir: "/store/other".into(), volatile: false, keep: false };
         let error = bench.refused(&spec);
         assert!(error.step == Step::Scratch && error.errno == libc::EEXIST, "{error}");
         assert!(std::path::Path::new("/store/other/u/precious").exists(), "another container's files were removed");
+    });
+}
+
+#[test]
+fn a_scratch_folder_that_is_kept_is_there_again_at_the_next_launch() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        let mut spec = bench.shell("cat /made /etc/group 2>&1; echo data > /made; rm -f /etc/group");
+        // Neither the folder nor the one that it lies in is there.
+        let dir = "/store/containers/one";
+        spec.root.scratch = Scratch::Disk { dir: dir.into(), volatile: true, keep: true };
+        let first = bench.run(&spec);
+        assert!(first.stdout.contains("open '/made'") && first.stdout.contains("root:x:0:"), "{first:?}");
+        assert_eq!(std::fs::read_to_string(format!("{dir}/u/made")).unwrap(), "data\n");
+        let second = bench.run(&spec);
+        assert!(second.stdout.starts_with("data\n") && second.stdout.contains("open '/etc/group'"), "{second:?}");
+        // A launch that fails removes nothing either.
+        spec.process.argv = vec![b"/no-such-program".to_vec().into()];
+        bench.refused(&spec);
+        assert_eq!(std::fs::read_to_string(format!("{dir}/u/made")).unwrap(), "data\n");
+        let mut spec = bench.shell("cat /proc/mounts");
+        spec.root.scratch = Scratch::Disk { dir: dir.into(), volatile: true, keep: true };
+        let mounts = bench.run(&spec).stdout;
+        assert!(mounts.contains(dir) && !mounts.contains("volatile"), "{mounts}");
+        // A file in its place is told by its path.
+        std::fs::write("/store/containers/two", "").unwrap();
+        spec.root.scratch = Scratch::Disk { dir: "/store/containers/two".into(), volatile: false, keep: true };
+        let error = bench.refused(&spec);
+        assert!(error.step == Step::Scratch && error.errno == libc::ENOTDIR, "{error}");
     });
 }
 

@@ -111,7 +111,7 @@ pub fn outcomes(code: &[Insn], arch: u32, nr: u32, args: &[Option<u64>; 6]) -> R
 
 /// The lower half of an argument or its upper one.
 fn half(arg: u64, offset: u32) -> u32 {
-    if offset % 8 == 0 {
+    if offset.is_multiple_of(8) {
         arg as u32
     } else {
         (arg >> 32) as u32
@@ -129,7 +129,7 @@ enum Step {
 fn step(insn: Insn, at: usize, accumulator: u32) -> Result<Step, Fault> {
     let jump = |holds| Step::Skip(usize::from(if holds { insn.jt } else { insn.jf }));
     Ok(match insn.code {
-        LOAD if insn.k % 4 == 0 && insn.k <= 60 => Step::Load(insn.k),
+        LOAD if insn.k.is_multiple_of(4) && insn.k <= 60 => Step::Load(insn.k),
         LOAD => return Err(Fault::Load { at, offset: insn.k }),
         AND => Step::Value(accumulator & insn.k),
         JA => Step::Skip(insn.k as usize),

@@ -32,7 +32,7 @@ impl Programs {
         if self.programs.contains_key(hash) {
             return Ok(());
         }
-        if code.is_empty() || code.len() % 8 != 0 {
+        if code.is_empty() || !code.len().is_multiple_of(8) {
             return refuse("its length is not a multiple of 8 bytes");
         }
         if code.len() / 8 > MAX_INSTRUCTIONS {
