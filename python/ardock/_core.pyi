@@ -12,6 +12,7 @@ __all__ = [
     "KeeperClient",
     "Launched",
     "Launcher",
+    "LogWatch",
     "keeper_is_alive",
     "launch",
     "open_bind",
@@ -151,6 +152,38 @@ class Launcher:
         """
     def close(self) -> None:
         """End the thread. Safe to call again."""
+
+@final
+class LogWatch:
+    """Tells which folders (or files) have changed: one inotify instance for all of them.
+
+    A folder is told of when a file in it is made, written to, renamed or removed; a file when it is itself. Non-blocking,
+    for one event loop.
+    """
+
+    def __new__(cls) -> Self:
+        """Make one.
+
+        Raises:
+            OSError: EMFILE where the user's instances or the process's descriptors are used up.
+        """
+    def add(self, path: str) -> int:
+        """Watch a folder or file from now on; the watch's number. The same path again is the same watch.
+
+        Raises:
+            OSError: ENOSPC where the user's watches are used up, ENOENT where nothing is there.
+        """
+    def remove(self, wd: int) -> None:
+        """End a watch. One that has ended by itself, because what it watched is gone, is no error."""
+    def read(self) -> list[int]:
+        """The watches with changes since the last call, each once; empty where there are none.
+
+        -1 among them says that the kernel has dropped some: anything may have changed.
+        """
+    def fileno(self) -> int:
+        """To be waited for; stays owned by this object. -1 when closed."""
+    def close(self) -> None:
+        """End all watches. Safe to call again; everything but this and `fileno` is then an OSError (EBADF)."""
 
 def launch(spec: bytes, fds: Sequence[int]) -> Launched:
     """Launch MessagePack of a ``LaunchSpec`` on a launcher that this process keeps for it; else as `Launcher.launch`."""

@@ -12,6 +12,7 @@ mod frames;
 mod host;
 mod keeper;
 mod launcher;
+mod watch;
 mod wire;
 
 use pyo3::prelude::*;
@@ -24,6 +25,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<frames::FrameReader>()?;
     module.add_class::<launcher::Launched>()?;
     module.add_class::<launcher::Launcher>()?;
+    module.add_class::<watch::LogWatch>()?;
     module.add_function(wrap_pyfunction!(host::open_bind, module)?)?;
     module.add_function(wrap_pyfunction!(host::open_root, module)?)?;
     module.add_function(wrap_pyfunction!(host::resolve_user, module)?)?;
