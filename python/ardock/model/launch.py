@@ -45,10 +45,15 @@ class MemoryScratch(msgspec.Struct, frozen=True, tag_field="kind", tag="memory")
 
 
 class DiskScratch(msgspec.Struct, frozen=True, tag_field="kind", tag="disk"):
-    """Upper and work in `dir`, a path in the launcher's mount namespace that does not exist yet."""
+    """Upper and work in `dir`, a path in the launcher's mount namespace.
+
+    It must not exist yet, and goes with its container; with `keep` it is used as it is, made where it is not there, and
+    never removed (and `volatile` is not looked at).
+    """
 
     dir: str
     volatile: bool
+    keep: bool = False
 
 
 Scratch = NoScratch | MemoryScratch | DiskScratch

@@ -35,6 +35,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     capture: int | None = None
     log: Log | None = None
     direct: bool = False
+    attach: bool = False
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="hello"):
@@ -186,6 +187,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     stdout: bytes
     stderr: bytes
     seq: int
+    duration_ns: int = 0
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +197,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     start_ticks: int
     started_at: int
     timings: Timings
+    started_boot: int = 0
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="welcome"):
@@ -205,6 +208,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="wel
     window: int
     capacity: int
     containers: int
+    next_root: int = 0
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="started"):

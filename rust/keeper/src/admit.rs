@@ -11,11 +11,12 @@ use crate::journal::Record;
 use crate::log;
 use crate::message::Reply;
 use crate::pool::{Job, MAX_HELD};
+use crate::pump::MAX_TAPS;
 use crate::requests::{not_found, refuse, Refusal};
 use crate::server::PacketFds;
 use crate::slab::Key;
-use crate::unit::{Phase, Unit, MAX_DESCRIPTORS, MAX_EXECS};
-use crate::wire::{self, RawLaunch, WireError};
+use crate::unit::{Phase, Unit, MAX_ATTACHED, MAX_DESCRIPTORS, MAX_EXECS};
+use crate::wire::{self, GlanceScratch, RawLaunch, WireError};
 
 /// A launch's deadline where the spec says 0, and the longest, ms.
 const DEADLINE: u32 = 10_000;
@@ -52,6 +53,10 @@ impl Keeper {
         if self.descriptors.capacity() == 0 {
             return refuse("busy", "the keeper's descriptors are used up; start another keeper");
         }
+        let attach = raw.output.attach && !raw.output.direct;
+        if attach && self.taps.len() >= MAX_TAPS {
+            return refuse("busy", format!("{MAX_TAPS} readers are attached; start another keeper"));
+        }
         let log = raw.output.log.clone();
         if log
             .as_ref()
@@ -79,7 +84,7 @@ impl Keeper {
                 Some(key)
             }
         };
-        let scratch = Self::own_scratch(glance.root.scratch.dir.as_deref())?;
+        let scratch = Self::own_scratch(&glance.root.scratch)?;
         let cgroup = match glance.cgroup {
             // Clean-up touches only what is this engine's.
             Some(cgroup) if !self.config.owns_cgroup(&cgroup.parent) => {
@@ -94,6 +99,7 @@ impl Keeper {
             execs: Vec::new(),
             blob: raw.blob.to_vec(),
             owner: Some(connection),
+            asked_by: connection,
             req: raw.req,
             phase: Phase::Queued,
             started: None,
@@ -121,9 +127,11 @@ impl Keeper {
             terminal: false,
             streams: [None, None],
             handed: false,
+            attached: Vec::new(),
             reserved: 0,
         };
-        self.descriptors.set(&mut unit.reserved, MAX_DESCRIPTORS);
+        let most = MAX_DESCRIPTORS + if attach { MAX_ATTACHED } else { 0 };
+        self.descriptors.set(&mut unit.reserved, most);
         self.journal.push(&Record::Launch {
             id: unit.id.clone(),
             exec: unit.exec.clone(),
@@ -148,13 +156,17 @@ impl Keeper {
         Ok(())
     }
 
-    /// A scratch directory as a path beneath the store. Only below `scratch`
-    /// does the keeper remove anything.
-    fn own_scratch(dir: Option<&str>) -> Result<Option<String>, Refusal> {
-        let Some(dir) = dir else { return Ok(None) };
+    /// A scratch directory that goes with its container, as a path beneath the
+    /// store. Only below `scratch` does the keeper remove anything; one that is
+    /// kept may lie anywhere in the store, and is none of the keeper's.
+    fn own_scratch(scratch: &GlanceScratch) -> Result<Option<String>, Refusal> {
+        let Some(dir) = &scratch.dir else { return Ok(None) };
         let plain = |path: &&str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        match dir.strip_prefix("/store/").filter(|path| path.starts_with("scratch/")).filter(plain) {
+        let path = dir.strip_prefix("/store/").filter(plain);
+        match path.filter(|path| scratch.keep || path.starts_with("scratch/")) {
+            Some(_) if scratch.keep => Ok(None),
             Some(path) => Ok(Some(path.into())),
+            None if scratch.keep => refuse("invalid", "a scratch directory lies below /store"),
             None => refuse("invalid", "a scratch directory lies below /store/scratch"),
         }
     }

@@ -20,6 +20,7 @@ use crate::own_cgroup::OwnCgroup;
 use crate::packet::write_all;
 use crate::poll::Poll;
 use crate::pool::{Pool, SLOTS};
+use crate::roots::Roots;
 pub use crate::run_folder::is_alive;
 use crate::run_folder::RunFolder;
 use crate::slab::Slab;
@@ -132,6 +133,7 @@ fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, OwnCgr
         writers,
         janitor,
         remains: Vec::new(),
+        roots: Roots::default(),
         journal,
         recording: VecDeque::new(),
         fresh: Vec::new(),

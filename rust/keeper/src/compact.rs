@@ -49,6 +49,7 @@ impl Unit {
                 pid: started.pid,
                 start_ticks: started.start_ticks,
                 started_at: started.started_at,
+                started_boot: started.started_boot,
             });
         }
         if let Some(exit) = self.exit.clone().filter(|exit| exit.seq > 0) {

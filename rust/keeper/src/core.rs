@@ -19,6 +19,7 @@ use crate::orphans::Orphan;
 use crate::poll::{Poll, Ready, NO_KEY};
 use crate::pool::Pool;
 use crate::pump::{Tap, CHUNK};
+use crate::roots::Roots;
 use crate::run_folder::RunFolder;
 use crate::server::Connection;
 use crate::slab::{Key, Slab};
@@ -133,6 +134,7 @@ pub struct Keeper {
     pub(crate) writers: Writers,
     pub(crate) janitor: Janitor,
     pub(crate) remains: Vec<Remains>,
+    pub(crate) roots: Roots,
     pub(crate) journal: Journal,
     /// Exits whose records are on their way, with the journal's ticket.
     pub(crate) recording: VecDeque<(u64, Vec<Key>)>,
@@ -178,6 +180,7 @@ impl Keeper {
             self.look_at_the_time();
             self.commit();
             self.dispatch();
+            self.let_go_of_roots();
             self.janitor.take(std::mem::take(&mut self.remains));
             self.tell_all();
         }
@@ -293,6 +296,7 @@ impl Keeper {
             if let Some(fd) = &stream.fd {
                 let _ = self.poll.remove(fd.as_fd());
             }
+            self.end_taps(std::mem::take(&mut stream.taps));
             self.captures.used = self.captures.used.saturating_sub(stream.captured.len());
         }
         if let (Some(pidfd), Phase::Running) = (&unit.pidfd, &unit.phase) {

@@ -56,7 +56,8 @@ impl Keeper {
             }
         }
         timings.queue = unit.waited;
-        unit.started = Some(Started { pid, start_ticks: 0, started_at: clock::now(), timings });
+        let (started_at, started_boot) = (clock::now(), clock::boot());
+        unit.started = Some(Started { pid, start_ticks: 0, started_at, timings, started_boot });
         unit.pid = pid;
         unit.phase = Phase::Running;
         unit.handed = unit.output.direct && unit.owner.is_some();
@@ -64,6 +65,27 @@ impl Keeper {
             let _ = pidfd_send_signal(&pidfd, signal);
         }
         unit.pidfd = Some(pidfd);
+        // Whoever has taken it over from a lost engine asks for it by `attach`.
+        let attach = unit.output.attach && !unit.output.direct && unit.owner == Some(unit.asked_by);
+        if attach {
+            // Before anything is read, so from the first byte on.
+            match self.readers(key) {
+                Ok((_, fds)) => {
+                    if let Some(unit) = self.units.get_mut(key) {
+                        unit.attached = fds;
+                    }
+                }
+                Err(error) => {
+                    // Its end is no exit to be told of.
+                    let pidfd = self.units.get_mut(key).and_then(|unit| unit.pidfd.take());
+                    let _ = pidfd.map(|pidfd| self.poll.remove(pidfd.as_fd()));
+                    let error = LaunchError::os(Step::Stdio, "the pipes to who is attached", error.raw_os_error());
+                    self.program_failed(key, error, Some(pid));
+                    return;
+                }
+            }
+        }
+        let Some(unit) = self.units.get_mut(key) else { return };
         let descriptors = unit.descriptors();
         self.descriptors.set(&mut unit.reserved, descriptors);
         let hold = if unit.output.direct { 0 } else { unit.hold_ms.min(MAX_HOLD) };
@@ -80,7 +102,8 @@ impl Keeper {
 
     /// The start is told by itself, unless the end has come by now.
     pub(crate) fn tell_start(&mut self, key: Key) {
-        let Some(unit) = self.units.get_mut(key).filter(|unit| unit.is_running()) else { return };
+        let untold = |unit: &&mut Unit| unit.is_running() && !unit.told_start;
+        let Some(unit) = self.units.get_mut(key).filter(untold) else { return };
         let Some(started) = &mut unit.started else { return };
         started.start_ticks = start_ticks(started.pid).unwrap_or(0);
         let record = Record::Started {
@@ -89,6 +112,7 @@ impl Keeper {
             pid: started.pid,
             start_ticks: started.start_ticks,
             started_at: started.started_at,
+            started_boot: started.started_boot,
         };
         self.journal.push(&record);
         self.tell(key);
@@ -120,6 +144,7 @@ impl Keeper {
             cgroup: unit.cgroup.take(),
             kill: unit.shared_pids,
             scratch: unit.scratch.take(),
+            root: None,
         }
     }
 
@@ -129,7 +154,7 @@ impl Keeper {
         let Some(pidfd) = &unit.pidfd else { return };
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let Ok(Some(status)) = waitid(WaitId::PidFd(pidfd.as_fd()), options) else { return };
-        let finished_at = clock::now();
+        let (finished_at, finished_boot) = (clock::now(), clock::boot());
         let _ = self.poll.remove(pidfd.as_fd());
         unit.pidfd = None;
         unit.stdin = None;
@@ -139,6 +164,7 @@ impl Keeper {
         let Some(unit) = self.units.get_mut(key) else { return };
         let total = |unit: &Unit, stream: usize| unit.streams[stream].as_ref().map_or(0, |stream| stream.total);
         let signal = status.terminating_signal();
+        let started_boot = unit.started.as_ref().map_or(finished_boot, |started| started.started_boot);
         unit.exit = Some(Exit {
             code: status.exit_status().or_else(|| signal.map(|signal| 128 + signal)).unwrap_or(255),
             signal,
@@ -149,6 +175,7 @@ impl Keeper {
             stdout: unit.inline(0),
             stderr: unit.inline(1),
             seq: 0,
+            duration_ns: u64::try_from(finished_boot - started_boot).unwrap_or_default(),
         });
         let descriptors = unit.descriptors();
         self.descriptors.set(&mut unit.reserved, descriptors);

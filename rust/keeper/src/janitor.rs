@@ -1,5 +1,6 @@
 //! What is left of a container once its exit is told: its mount namespace,
-//! its control groups, its scratch directory. None of it is on anybody's path,
+//! its control groups, its scratch directory; and of an engine, the root file
+//! systems that it brought. None of it is on anybody's path,
 //! all of it is bounded: when too much is dying, launches wait.
 
 use std::collections::VecDeque;
@@ -43,13 +44,15 @@ pub struct Remains {
     pub kill: bool,
     /// Directory below `/store/scratch`, removed with all in it.
     pub scratch: Option<String>,
+    /// A root file system, by its key; let go of.
+    pub root: Option<u32>,
 }
 
 impl Remains {
     /// Nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.mount_ns.is_none() && self.cgroup.is_none() && self.scratch.is_none()
+        self.mount_ns.is_none() && self.cgroup.is_none() && self.scratch.is_none() && self.root.is_none()
     }
 }
 
@@ -199,6 +202,10 @@ fn finish(shared: &Shared) {
 fn tidy(remains: &mut Remains, home: &Home, store: Option<&OwnedFd>) -> bool {
     // First the namespace: it may hold mounts of the scratch directory.
     drop(remains.mount_ns.take());
+    if let Some(root) = remains.root.take() {
+        // It fails only where there is none.
+        let _ = home.remove_root(root);
+    }
     let mut done = true;
     if let Some((parent, name)) = &remains.cgroup {
         if remains.kill {

@@ -50,6 +50,9 @@ pub enum Record {
         start_ticks: u64,
         /// Wall clock, ns since 1970.
         started_at: i64,
+        /// `CLOCK_BOOTTIME`, ns.
+        #[serde(default)]
+        started_boot: i64,
     },
     /// The launch failed; the engine was told.
     Failed {
@@ -74,11 +77,24 @@ pub enum Record {
     },
 }
 
+/// The start of a program, as far as the journal has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    /// Its process id.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat, 0 where not read.
+    pub start_ticks: u64,
+    /// Wall clock, ns since 1970.
+    pub started_at: i64,
+    /// `CLOCK_BOOTTIME`, ns.
+    pub started_boot: i64,
+}
+
 /// The last known state of a program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
-    /// Process id, start ticks and wall clock of the start.
-    pub started: Option<(i32, u64, i64)>,
+    /// Its start.
+    pub started: Option<Begin>,
     /// How it ended.
     pub exit: Option<Exit>,
 }
@@ -194,9 +210,9 @@ pub fn replay(records: Vec<Record>) -> Vec<Container> {
                 };
                 containers.insert(id, (order, container));
             }
-            Record::Started { id, exec, pid, start_ticks, started_at } => {
+            Record::Started { id, exec, pid, start_ticks, started_at, started_boot } => {
                 state(&mut containers, &id, exec.as_deref(), &|state| {
-                    state.started = Some((pid, start_ticks, started_at));
+                    state.started = Some(Begin { pid, start_ticks, started_at, started_boot });
                 });
             }
             Record::Exited { id, exec, exit } => {
@@ -273,6 +289,7 @@ mod tests {
             stdout: ByteBuf::from(b"x".to_vec()),
             stderr: ByteBuf::new(),
             seq: 1,
+            duration_ns: 4,
         };
         Record::Exited { id: id.into(), exec: None, exit }
     }
@@ -312,7 +329,8 @@ mod tests {
             cgroup: None,
             scratch: None,
         };
-        let started = Record::Started { id: "b".into(), exec: None, pid: 7, start_ticks: 8, started_at: 9 };
+        let started =
+            Record::Started { id: "b".into(), exec: None, pid: 7, start_ticks: 8, started_at: 9, started_boot: 10 };
         let left = replay(vec![
             launch("c"),
             launch("a"),
@@ -327,7 +345,8 @@ mod tests {
         ]);
         assert_eq!(left.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["c", "b"]);
         assert_eq!(left[0].state.exit.as_ref().map(|exit| exit.code), Some(3));
-        assert_eq!(left[1].state, State { started: Some((7, 8, 9)), exit: None });
+        let begin = Begin { pid: 7, start_ticks: 8, started_at: 9, started_boot: 10 };
+        assert_eq!(left[1].state, State { started: Some(begin), exit: None });
         assert_eq!(left[1].execs, [("e".to_string(), State::default())]);
     }
 }

@@ -30,6 +30,7 @@ mod poll;
 mod pool;
 mod pump;
 mod requests;
+mod roots;
 pub mod run_folder;
 mod server;
 mod signals;

@@ -40,6 +40,18 @@ pub struct Output {
     /// `started`; the keeper keeps a copy and reads only once no engine is
     /// connected. The reading ends are non-blocking.
     pub direct: bool,
+    /// Attached from the first byte on; not looked at with `direct`. `started`
+    /// (or `ended`, if that is told first) brings what `attach` would bring,
+    /// in its order: the input if there is one (a copy of the pipe to standard
+    /// input, or of the terminal, for writing and for its size), then a fresh
+    /// pipe for each output pipe of the spec (standard output or the terminal,
+    /// standard error). How many they are follows from the spec alone. The
+    /// keeper copies all output to them besides log and capture, at their
+    /// reader's pace; a reader that goes away is dropped and the program goes
+    /// on. An engine that has taken over from a lost one is brought nothing.
+    /// All these descriptors are blocking; the input shares its flags with
+    /// the keeper's own.
+    pub attach: bool,
 }
 
 /// A container's log.
@@ -72,7 +84,9 @@ pub enum Request {
         /// `struct sock_filter` array.
         code: ByteBuf,
     },
-    /// Keep a detached mount at `/roots/<key>`. No answer but `error`.
+    /// Keep a detached mount at `/roots/<key>`. No answer but `error`. It is
+    /// let go of when the connection that brought it ends, after the launches
+    /// that this one had asked for.
     Root {
         /// The engine's name for it.
         key: u32,
@@ -221,6 +235,9 @@ pub struct Exit {
     pub stderr: ByteBuf,
     /// The order of exits in this keeper, from 1, without gaps.
     pub seq: u64,
+    /// ns from `started_boot` to the end, on the same clock.
+    #[serde(default)]
+    pub duration_ns: u64,
 }
 
 /// What `started` tells.
@@ -235,6 +252,10 @@ pub struct Started {
     pub started_at: i64,
     /// µs for each step.
     pub timings: Timings,
+    /// `CLOCK_BOOTTIME` of the start in ns: it goes on while the machine is
+    /// suspended, and nobody sets it.
+    #[serde(default)]
+    pub started_boot: i64,
 }
 
 /// From the keeper.
@@ -253,6 +274,9 @@ pub enum Reply {
         capacity: u32,
         /// Containers it holds now.
         containers: u32,
+        /// One more than the greatest key of a root that any engine has used.
+        #[serde(default)]
+        next_root: u32,
     },
     /// The program runs.
     Started {
@@ -265,7 +289,7 @@ pub enum Reply {
         /// Details.
         started: Started,
         /// With `direct`: stdin, stdout, stderr (those that are pipes), or
-        /// the terminal alone, in that order.
+        /// the terminal alone, in that order. With `attach`: see there.
         fds: Fds,
     },
     /// The program ran and has ended, both in one message, when nothing was

@@ -24,8 +24,9 @@ pub const CHUNK: usize = 64 * 1024;
 const TURNS: usize = 4;
 /// Reads of a terminal at its end: it holds 64 KiB at most and gives 4 at once.
 const TERMINAL_TURNS: usize = 32;
-/// Attached readers at once.
-pub const MAX_TAPS: usize = 1024;
+/// Attached readers at once, one for each stream. Each may hold back a piece
+/// of output in memory besides its pipe.
+pub const MAX_TAPS: usize = 4096;
 
 /// One output stream.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub struct Tap {
     backlog: Vec<u8>,
     /// Nothing more will come.
     last: bool,
+    /// Descriptors counted for it.
+    reserved: u32,
 }
 
 /// What a read came to.
@@ -166,6 +169,10 @@ impl Keeper {
         }
         if log_full || behind {
             self.watch_stream(key, index);
+            if behind && self.units.get(key).is_some_and(|unit| !unit.attached.is_empty()) {
+                // Its reader is not told of yet and the pipe is full.
+                self.tell_start(key);
+            }
             if log_full {
                 self.watch_stream(key, 1 - index);
             }
@@ -222,8 +229,9 @@ impl Keeper {
     }
 
     fn drop_tap(&mut self, key: Key) {
-        if let Some(tap) = self.taps.remove(key) {
+        if let Some(mut tap) = self.taps.remove(key) {
             let _ = self.poll.remove(tap.fd.as_fd());
+            self.descriptors.set(&mut tap.reserved, 0);
         }
     }
 
@@ -274,14 +282,20 @@ impl Keeper {
             stream.watched = false;
             self.descriptors.free(&mut unit.reserved, 1);
         }
-        for tap_key in std::mem::take(&mut stream.taps) {
-            let Some(tap) = self.taps.get_mut(tap_key) else { continue };
+        let taps = std::mem::take(&mut stream.taps);
+        self.end_taps(taps);
+        self.end_lingering(key);
+    }
+
+    /// Nothing more will come for these: each ends once it has all.
+    pub fn end_taps(&mut self, taps: Vec<Key>) {
+        for key in taps {
+            let Some(tap) = self.taps.get_mut(key) else { continue };
             tap.last = true;
             if tap.backlog.is_empty() {
-                self.drop_tap(tap_key);
+                self.drop_tap(key);
             }
         }
-        self.end_lingering(key);
     }
 
     /// Forgets a unit that was kept for its pipes alone, once they are done.
@@ -311,9 +325,6 @@ impl Keeper {
 
     /// A pipe that gets a copy of a stream from now on.
     pub fn tap(&mut self, key: Key, index: usize) -> Result<OwnedFd, Errno> {
-        if self.taps.len() >= MAX_TAPS {
-            return Err(Errno::MFILE);
-        }
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
         let open = self.units.get(key).and_then(|unit| unit.streams[index].as_ref()).is_some_and(|s| s.fd.is_some());
         if !open {
@@ -321,11 +332,16 @@ impl Keeper {
             return Ok(reader);
         }
         rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK)?;
-        let tap = Tap { unit: key, stream: index, fd: writer, backlog: Vec::new(), last: false };
+        let mut tap = Tap { unit: key, stream: index, fd: writer, backlog: Vec::new(), last: false, reserved: 0 };
+        self.descriptors.set(&mut tap.reserved, 1);
         let tap_key = self.taps.insert(tap);
-        if let Some(tap) = self.taps.get(tap_key) {
+        let added = self.taps.get(tap_key).map_or(Ok(()), |tap| {
             // Without a flag epoll still tells that the reader has gone.
-            self.poll.add(tap.fd.as_fd(), Kind::Tap, tap_key, 0, EventFlags::empty())?;
+            self.poll.add(tap.fd.as_fd(), Kind::Tap, tap_key, 0, EventFlags::empty())
+        });
+        if let Err(error) = added {
+            self.drop_tap(tap_key);
+            return Err(error);
         }
         if let Some(stream) = self.units.get_mut(key).and_then(|unit| unit.streams[index].as_mut()) {
             stream.taps.push(tap_key);

@@ -10,6 +10,7 @@ use crate::core::Keeper;
 use crate::journal::Record;
 use crate::message::{Fds, Reply, Request, MAX_PACKET, VERSION};
 use crate::pool::WINDOW;
+use crate::pump::MAX_TAPS;
 use crate::server::PacketFds;
 use crate::signals;
 use crate::slab::Key;
@@ -45,6 +46,7 @@ impl Keeper {
             window: WINDOW as u32,
             capacity: self.descriptors.capacity(),
             containers: self.ids.len() as u32,
+            next_root: self.roots.next(),
         };
         self.reply(key, reply, Vec::new());
         Ok(())
@@ -68,9 +70,10 @@ impl Keeper {
             Request::Root { key, fds: share } => {
                 let mut mount = fds.take(share)?;
                 let mount = mount.pop().filter(|_| mount.is_empty());
-                (0, self.root(key, mount))
+                (0, self.root(connection, key, mount))
             }
             Request::Unroot { key } => {
+                self.roots.remove(key);
                 (0, self.home.remove_root(key).map(|()| None).map_err(|error| ("system", error.to_string())))
             }
             Request::Signal { req, id, exec, signal } => {
@@ -102,7 +105,7 @@ impl Keeper {
     }
 
     fn program(&mut self, hash: String, code: Vec<u8>) -> Answer {
-        if hash.len() != 64 || code.is_empty() || code.len() > MAX_PROGRAM || code.len() % 8 != 0 {
+        if hash.len() != 64 || code.is_empty() || code.len() > MAX_PROGRAM || !code.len().is_multiple_of(8) {
             return refuse("invalid", "a seccomp program has a SHA-256 and 1 to 4,096 instructions");
         }
         if self.pool.programs.iter().any(|(known, _)| *known == hash) {
@@ -115,9 +118,11 @@ impl Keeper {
         Ok(None)
     }
 
-    fn root(&mut self, key: u32, mount: Option<OwnedFd>) -> Answer {
+    fn root(&mut self, connection: Key, key: u32, mount: Option<OwnedFd>) -> Answer {
         let Some(mount) = mount else { return refuse("invalid", "a root is one descriptor") };
-        self.home.add_root(key, mount.as_fd()).map(|()| None).map_err(|error| ("system", error.to_string()))
+        self.home.add_root(key, mount.as_fd()).map_err(|error| ("system", error.to_string()))?;
+        self.roots.add(key, connection);
+        Ok(None)
     }
 
     fn signal(&mut self, id: &str, exec: Option<&str>, number: i32) -> Result<(), Refusal> {
@@ -180,21 +185,30 @@ impl Keeper {
             let (streams, fds) = self.direct_fds(key).map_err(failed)?;
             return Ok(Some(attached(req, streams, fds)));
         }
+        if self.taps.len() >= MAX_TAPS {
+            return refuse("busy", format!("{MAX_TAPS} readers are attached"));
+        }
+        let (streams, fds) = self.readers(key).map_err(failed)?;
+        Ok(Some(attached(req, streams, fds)))
+    }
+
+    /// A copy of a unit's input, and pipes that get a copy of its output from
+    /// now on, with which they are.
+    pub(crate) fn readers(&mut self, key: Key) -> Result<(u8, Vec<OwnedFd>), rustix::io::Errno> {
         let (mut streams, mut fds) = (0, Vec::new());
-        let terminal = unit.terminal;
-        let input =
-            if terminal { unit.streams[0].as_ref().and_then(|stream| stream.fd.as_ref()) } else { unit.stdin.as_ref() };
-        if let Some(input) = input {
+        let Some(unit) = self.units.get(key) else { return Ok((streams, fds)) };
+        let terminal = unit.streams[0].as_ref().filter(|_| unit.terminal).and_then(|stream| stream.fd.as_ref());
+        if let Some(input) = terminal.or(unit.stdin.as_ref()) {
             streams |= 1;
-            fds.push(rustix::io::fcntl_dupfd_cloexec(input, 0).map_err(failed)?);
+            fds.push(rustix::io::fcntl_dupfd_cloexec(input, 0)?);
         }
         for (index, bit) in [(0, 2), (1, 4)] {
             if self.units.get(key).is_some_and(|unit| unit.streams[index].is_some()) {
-                fds.push(self.tap(key, index).map_err(failed)?);
+                fds.push(self.tap(key, index)?);
                 streams |= bit;
             }
         }
-        Ok(Some(attached(req, streams, fds)))
+        Ok((streams, fds))
     }
 
     /// Copies of a unit's own descriptors, and which they are.
@@ -259,6 +273,7 @@ impl Keeper {
             ("launchers_idle", pool.idle.len() as u64),
             ("launchers_held", pool.held() as u64),
             ("orphans", self.orphans.len() as u64),
+            ("roots", self.roots.len() as u64),
             ("attached", self.taps.len() as u64),
             ("lingering", self.lingering as u64),
             ("captured_bytes", self.captures.used as u64),

@@ -186,11 +186,14 @@ impl Keeper {
     pub(crate) fn close_connection(&mut self, key: Key) {
         let Some(connection) = self.connections.remove(key) else { return };
         let _ = self.poll.remove(connection.socket.as_fd());
+        self.roots.end(key);
         for unit_key in self.units.keys() {
             let Some(unit) = self.units.get_mut(unit_key).filter(|unit| unit.owner == Some(key)) else { continue };
             unit.owner = None;
             unit.handed = false;
             unit.to_tell = false;
+            let attached = std::mem::take(&mut unit.attached).len() as u32;
+            self.descriptors.free(&mut unit.reserved, attached);
             if matches!(unit.phase, crate::unit::Phase::Failed(_)) {
                 self.drop_unit(unit_key);
                 continue;

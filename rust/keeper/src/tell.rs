@@ -175,7 +175,11 @@ impl Keeper {
         unit.told_start |= started.is_some();
         unit.told_end |= exit.is_some();
         let handed = unit.handed && started.is_some();
-        let fds = if handed { self.direct_fds(key).map_or_else(|_| Vec::new(), |(_, fds)| fds) } else { Vec::new() };
+        let mut fds = std::mem::take(&mut unit.attached);
+        self.descriptors.free(&mut unit.reserved, fds.len() as u32);
+        if handed {
+            fds = self.direct_fds(key).map_or_else(|_| Vec::new(), |(_, fds)| fds);
+        }
         match (started, exit) {
             (Some(started), None) => Some((Reply::Started { req, id, exec, started, fds: Fds::default() }, fds)),
             (started, Some(exit)) => {

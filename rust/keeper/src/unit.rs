@@ -23,6 +23,8 @@ pub const MAX_EXECS: usize = 64;
 /// Descriptors that a unit may come to hold: pidfd, mount namespace, three
 /// streams, a log.
 pub const MAX_DESCRIPTORS: u32 = 6;
+/// And with `attach`, for a while: a copy of the input, two pipes.
+pub const MAX_ATTACHED: u32 = 5;
 
 /// Where a unit is in its life. `Queued`, `Launching`, `Running`, `Ended` in
 /// this order, or `Failed` after the first or second; `Lingering` is an
@@ -58,6 +60,8 @@ pub struct Unit {
     pub blob: Vec<u8>,
     /// The connection that is told of it.
     pub owner: Option<Key>,
+    /// The connection that asked for it: its roots stay until it is launched.
+    pub asked_by: Key,
     /// The call's number on that connection, 0 on an adopting one.
     pub req: u64,
     /// Where it is.
@@ -112,6 +116,8 @@ pub struct Unit {
     pub streams: [Option<Stream>; 2],
     /// Its owner has its descriptors (`direct`) and reads them.
     pub handed: bool,
+    /// What `attach` brings, until its owner is told of the start.
+    pub attached: Vec<OwnedFd>,
     /// Descriptors counted for it.
     pub reserved: u32,
 }
@@ -134,7 +140,7 @@ impl Unit {
     pub fn descriptors(&self) -> u32 {
         let one = [self.pidfd.is_some(), self.mount_ns.is_some(), self.stdin.is_some(), self.log.is_some()];
         let one = one.into_iter().filter(|is| *is).count();
-        (one + self.streams.iter().flatten().count()) as u32
+        (one + self.streams.iter().flatten().count() + self.attached.len()) as u32
     }
 
     /// What of a stream's capture goes inline.

@@ -279,6 +279,8 @@ pub struct GlanceRoot {
 pub struct GlanceScratch {
     /// The directory, for `disk`.
     pub dir: Option<String>,
+    /// It is not the keeper's to remove.
+    pub keep: bool,
 }
 
 /// See [`Glance::namespaces`].

@@ -122,7 +122,7 @@ fn what_is_not_the_engines_own_is_refused() {
     assert!(matches!(engine.next(), Reply::Error { code, .. } if code == "invalid"));
     for dir in ["/store/logs", "/store/scratch/../logs", "/tmp/x", "/store/scratch/"] {
         let mut spec = bench.spec("a1", &["true"]);
-        spec.root.scratch = Scratch::Disk { dir: dir.into(), volatile: true };
+        spec.root.scratch = Scratch::Disk { dir: dir.into(), volatile: true, keep: false };
         engine.launch("a1", &spec, capture());
         assert!(matches!(engine.next(), Reply::Error { code, .. } if code == "invalid"), "{dir}");
     }
@@ -138,7 +138,7 @@ fn scratch_on_disk_goes_with_its_container() {
     let mut engine = bench.connect();
     engine.prepare(&bench);
     let mut spec = bench.spec("a1", &["sh", "-c", "echo x > /file; ln -s / /link; cat /file"]);
-    spec.root.scratch = Scratch::Disk { dir: "/store/scratch/k1/a1".into(), volatile: true };
+    spec.root.scratch = Scratch::Disk { dir: "/store/scratch/k1/a1".into(), volatile: true, keep: false };
     engine.launch("a1", &spec, capture());
     assert_eq!(engine.ended("a1").stdout.as_slice(), b"x\n");
     let dir = bench.folder.join("root/scratch/k1/a1");
@@ -339,7 +339,7 @@ fn a_grandchild_that_keeps_the_pipe_delays_no_exit() {
         output: Output {
             capture: Some(1000),
             log: Some(Log { path: "logs/e1".into(), max_size: 10_000, max_files: 1 }),
-            direct: false,
+            ..Output::default()
         },
         fds: Fds(0, 0),
         hold_ms: 1000,
@@ -548,7 +548,7 @@ fn a_keeper_that_is_killed_takes_its_containers_and_leaves_its_journal() {
     );
     assert_eq!(left[0].state.exit.as_ref().map(|exit| (exit.code, exit.stdout.to_vec())), Some((3, b"x\n".to_vec())));
     for (container, pid) in left[1..].iter().zip(&pids) {
-        assert_eq!(container.state.started.map(|(pid, ..)| pid), Some(*pid));
+        assert_eq!(container.state.started.map(|begin| begin.pid), Some(*pid));
         assert_eq!(container.state.exit, None);
         let cgroup = container.cgroup.clone().unwrap();
         assert_eq!(cgroup, (format!("ardock-{}/k1", bench.engine), container.id.clone()));

@@ -23,6 +23,7 @@ fn exit() -> Exit {
         stdout: ByteBuf::from(b"hi".to_vec()),
         stderr: ByteBuf::new(),
         seq: 1,
+        duration_ns: 6,
     }
 }
 
@@ -57,15 +58,16 @@ fn version_1_has_these_bytes() {
     }
     let replies: [(Reply, &[u8]); 3] = [
         (
-            Reply::Welcome { version: 1, pid: 2, window: 3, capacity: 4, containers: 5 },
-            b"\x86\xa1t\xa7welcome\xa7version\x01\xa3pid\x02\xa6window\x03\xa8capacity\x04\xaacontainers\x05",
+            Reply::Welcome { version: 1, pid: 2, window: 3, capacity: 4, containers: 5, next_root: 6 },
+            b"\x87\xa1t\xa7welcome\xa7version\x01\xa3pid\x02\xa6window\x03\xa8capacity\x04\xaacontainers\x05\
+              \xa9next_root\x06",
         ),
         (Reply::Done { req: 1 }, b"\x82\xa1t\xa4done\xa3req\x01"),
         (
             Reply::Ended { req: 1, id: "a".into(), exec: None, started: None, exit: exit(), fds: Fds(0, 0) },
-            b"\x87\xa1t\xa5ended\xa3req\x01\xa2id\xa1a\xa4exec\xc0\xa7started\xc0\xa4exit\x89\xa4code\x03\xa6signal\xc0\
+            b"\x87\xa1t\xa5ended\xa3req\x01\xa2id\xa1a\xa4exec\xc0\xa7started\xc0\xa4exit\x8a\xa4code\x03\xa6signal\xc0\
               \xa3oom\xc2\xabfinished_at\x05\xacstdout_total\x02\xacstderr_total\x00\xa6stdout\xc4\x02hi\
-              \xa6stderr\xc4\x00\xa3seq\x01\xa3fds\x92\x00\x00",
+              \xa6stderr\xc4\x00\xa3seq\x01\xabduration_ns\x06\xa3fds\x92\x00\x00",
         ),
     ];
     for (reply, expected) in replies {
@@ -76,10 +78,10 @@ fn version_1_has_these_bytes() {
 
 #[test]
 fn a_started_message_and_its_timings_keep_their_names() {
-    let started = Started { pid: 9, start_ticks: 8, started_at: 7, timings: Timings::default() };
+    let started = Started { pid: 9, start_ticks: 8, started_at: 7, timings: Timings::default(), started_boot: 6 };
     let reply = Reply::Started { req: 1, id: "a".into(), exec: None, started, fds: Fds(0, 3) };
     let timings = "queue prepare cgroup stdio clone join root mounts process exec total";
-    let mut expected = b"\x86\xa1t\xa7started\xa3req\x01\xa2id\xa1a\xa4exec\xc0\xa7started\x84\xa3pid\x09\xabstart_ticks\x08\xaastarted_at\x07\xa7timings".to_vec();
+    let mut expected = b"\x86\xa1t\xa7started\xa3req\x01\xa2id\xa1a\xa4exec\xc0\xa7started\x85\xa3pid\x09\xabstart_ticks\x08\xaastarted_at\x07\xa7timings".to_vec();
     // rmp-serde writes structs as maps when it is told to.
     expected.push(0x8b);
     for name in timings.split(' ') {
@@ -87,8 +89,22 @@ fn a_started_message_and_its_timings_keep_their_names() {
         expected.extend_from_slice(name.as_bytes());
         expected.push(0);
     }
-    expected.extend_from_slice(b"\xa3fds\x92\x00\x03");
+    expected.extend_from_slice(b"\xacstarted_boot\x06\xa3fds\x92\x00\x03");
     assert_eq!(bytes(&reply), expected);
+}
+
+#[test]
+fn what_came_before_the_newer_fields_is_still_understood() {
+    let welcome = b"\x86\xa1t\xa7welcome\xa7version\x01\xa3pid\x02\xa6window\x03\xa8capacity\x04\xaacontainers\x05";
+    let expected = Reply::Welcome { version: 1, pid: 2, window: 3, capacity: 4, containers: 5, next_root: 0 };
+    assert_eq!(rmp_serde::from_slice::<Reply>(welcome).unwrap(), expected);
+    let ended =
+        b"\x87\xa1t\xa5ended\xa3req\x01\xa2id\xa1a\xa4exec\xc0\xa7started\xc0\xa4exit\x89\xa4code\x03\xa6signal\xc0\
+        \xa3oom\xc2\xabfinished_at\x05\xacstdout_total\x02\xacstderr_total\x00\xa6stdout\xc4\x02hi\
+        \xa6stderr\xc4\x00\xa3seq\x01\xa3fds\x92\x00\x00";
+    let exit = Exit { duration_ns: 0, ..exit() };
+    let expected = Reply::Ended { req: 1, id: "a".into(), exec: None, started: None, exit, fds: Fds(0, 0) };
+    assert_eq!(rmp_serde::from_slice::<Reply>(ended).unwrap(), expected);
 }
 
 #[test]
@@ -110,7 +126,7 @@ fn a_launch_is_taken_apart_without_decoding_its_spec() {
     assert_eq!((raw.req, raw.id, raw.exec, raw.blob, raw.fds, raw.hold_ms), (5, "a1", None, &b"b"[..], Fds(1, 2), 4));
     assert_eq!(raw.spec, b"\x81\xa8whatever\x93\x01\x02\x03");
     let log = Log { path: "p".into(), max_size: 1000, max_files: 2 };
-    assert_eq!(raw.output, Output { capture: Some(10), log: Some(log), direct: false });
+    assert_eq!(raw.output, Output { capture: Some(10), log: Some(log), direct: false, attach: false });
     // The other way round is the derived encoder's.
     assert!(wire::decode(b"\x82\xa1t\xa6launch\xa3req\x05").is_err());
     assert!(wire::decode(b"\x84\xa1t\xa6launch\xa2id\xa1a\xa4spec\x80\xa4exec\xa1e").is_err());
@@ -128,5 +144,5 @@ fn a_journal_of_version_1_has_these_bytes() {
     );
     let mut exited = Vec::new();
     journal::encode(&Record::Exited { id: "a".into(), exec: None, exit: exit() }, &mut exited);
-    assert!(exited[8..].starts_with(b"\x84\xa1r\xa6exited\xa2id\xa1a\xa4exec\xc0\xa4exit\x89\xa4code\x03"));
+    assert!(exited[8..].starts_with(b"\x84\xa1r\xa6exited\xa2id\xa1a\xa4exec\xc0\xa4exit\x8a\xa4code\x03"));
 }

@@ -27,6 +27,7 @@ struct Found<'a> {
     cgroup: Option<&'a (String, String)>,
     scratch: Option<&'a str>,
     started_at: Option<i64>,
+    started_boot: Option<i64>,
     exit: Option<&'a Exit>,
 }
 
@@ -37,7 +38,8 @@ impl<'a> From<&'a Container> for Found<'a> {
             blob: Bytes::new(&container.blob),
             cgroup: container.cgroup.as_ref(),
             scratch: container.scratch.as_deref(),
-            started_at: container.state.started.map(|(_, _, at)| at),
+            started_at: container.state.started.map(|begin| begin.started_at),
+            started_boot: container.state.started.map(|begin| begin.started_boot),
             exit: container.state.exit.as_ref(),
         }
     }
