@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
 import trio
@@ -37,8 +37,9 @@ class Images:
                 async for chunk in chunks:
                     await tar.send_all(chunk)
             except trio.BrokenResourceError:
-                # It was refused before its end: the answer says why.
-                pass
+                # It was refused before its end: the answer says why, and nobody else will end the generator.
+                if isinstance(chunks, AsyncGenerator):
+                    await chunks.aclose()
             else:
                 tar.close()
             await call.until_done()
