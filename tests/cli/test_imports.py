@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.cli.fake_engine import FakeEngine
 
 # Top-level packages beside the standard library's and our own.
 # msgspec takes typing_extensions along where that is installed.
@@ -20,6 +23,8 @@ REPORT = """
 import sys
 before = set(sys.modules)
 try:
+    from ardock.cli import _spare_typing_extensions
+    _spare_typing_extensions()
     from ardock.cli.app import main
     main(sys.argv[1:])
 except SystemExit:
@@ -81,3 +86,28 @@ def test_run_loads_the_engine_and_what_it_stands_on_alone() -> None:
         if name.startswith("ardock.cli.") and name.rpartition(".")[2] in {"doctor", "info", "version"}
     }
     assert other == set()
+
+
+def test_a_hot_command_of_a_daemon_loads_no_event_loop_and_no_engine(tmp_path: Path) -> None:
+    """`run --rm` to its end, as a client: Python's own start and the engine's answer are most of its time."""
+    engine = FakeEngine(tmp_path / "s")
+    words = ["-H", f"unix://{engine.path}", "run", "--rm", "--name", "box", "image", "true"]
+    with subprocess.Popen(
+        [sys.executable, "-c", REPORT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        engine.expect("containers.create").reply(id="ab" * 32, name="box")
+        attach = engine.expect("containers.attach")
+        attach.items({"kind": "attached"})
+        start, wait = engine.expect_all("containers.start", "containers.wait")
+        start.reply()
+        attach.reply()
+        wait.reply(id="ab" * 32, exit_code=0)
+        _, err = process.communicate(timeout=10)
+        assert process.returncode == 0
+    engine.drop()
+    modules = {name.removeprefix("module ") for name in err.decode().splitlines() if name.startswith("module ")}
+    assert third_party(modules) == {"msgspec"}
+    assert (
+        not (NEVER | {"click", "trio", "pathlib", "inspect", "shutil", "tempfile", "dataclasses", "random"}) & modules
+    )
+    assert not {name for name in modules if name.startswith(("ardock.engine", "ardock.server", "ardock.docker"))}
