@@ -123,7 +123,7 @@ async def hold(engine: ardock.Engine, place: Place, count: int, others: set[int]
 
         async def keep() -> None:
             async with limit:
-                container = await engine.containers.start(stay)
+                container = await engine.containers.spawn(stay)
             async with container:
                 ready.release()
                 await done.wait()

@@ -17,7 +17,7 @@ async def main() -> None:
     run_dir = os.environ.get("ARDOCK_RUN_DIR", "/run/ardock")
     async with ardock.open_engine(root, run_dir) as engine:
         # Leaving the block kills the container and awaits its end, whatever happens inside.
-        async with await engine.containers.start(["sh"], rootfs="/", stdin_open=True, memory="64m") as shell:
+        async with await engine.containers.spawn(["sh"], rootfs="/", stdin_open=True, memory="64m") as shell:
             assert shell.stdin is not None
             assert shell.stdout is not None
             await shell.stdin.send_all(b"echo the shell is process $$; exec 1>&-; sleep 60\n")

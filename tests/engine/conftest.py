@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import ardock
+from ardock import interface
+from ardock.engine import Engine, own_engine
 from tests.engine import leftovers
 from tests.engine.folders import Folders
 
@@ -44,10 +46,10 @@ def folders(tmp_path: Path, engine_ids: set[str]) -> Iterator[Folders]:
 
 
 @pytest.fixture
-async def engine(folders: Folders) -> AsyncIterator[ardock.Engine]:
+async def engine(folders: Folders) -> AsyncIterator[Engine]:
     """An engine; when the test is over, no container of it is left, nor a mount, nor a descriptor."""
     mounts = leftovers.mounts()
-    async with ardock.open_engine(**folders) as opened:
+    async with own_engine(**folders) as opened:
         yield opened
         identity = opened.id
     await leftovers.no_containers(identity, folders["root"])
@@ -58,3 +60,15 @@ async def engine(folders: Folders) -> AsyncIterator[ardock.Engine]:
 def rootfs(busybox_root: Path) -> str:
     """The busybox root as `rootfs`."""
     return str(busybox_root)
+
+
+@pytest.fixture(params=["own", "remote"])
+async def either(request: pytest.FixtureRequest, engine: Engine) -> AsyncIterator[interface.Engine]:
+    """The same interface in this process, and over its socket."""
+    if request.param == "own":
+        yield engine
+        return
+    from ardock.server import serving
+
+    async with serving(engine), ardock.connect(engine.socket) as remote:
+        yield remote

@@ -10,10 +10,11 @@ import sys
 import trio
 
 import ardock
+from ardock.engine import own_engine
 
 
 async def main(root: str, run_dir: str, rootfs: str, count: int, storm: int) -> None:
-    async with ardock.open_engine(root, run_dir) as engine, trio.open_nursery() as nursery:
+    async with own_engine(root, run_dir) as engine, trio.open_nursery() as nursery:
 
         async def capture(number: int) -> None:
             await engine.containers.run(
@@ -26,7 +27,7 @@ async def main(root: str, run_dir: str, rootfs: str, count: int, storm: int) -> 
 
         for number in range(count):
             nursery.start_soon(capture, number)
-        container = await engine.containers.start(
+        container = await engine.containers.spawn(
             ["sh", "-c", "echo logged; sleep 1000"], rootfs=rootfs, log=ardock.LogOptions(), labels={"number": "log"}
         )
         while sum(counters["started"] for counters in await engine.keeper_counters()) < count + 1:  # noqa: ASYNC110 - nor does the keeper

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import trio
 
+from ardock.engine import Engine
+
 
 def _cgroup_folders(engine_id: str) -> list[Path]:
     mountpoints = [
@@ -99,3 +101,10 @@ def resident(pid: int) -> int:
         if line.startswith("RssAnon:"):
             return int(line.split()[1])
     raise AssertionError(f"process {pid} has no memory: it has ended")
+
+
+async def forgotten(engine: Engine) -> None:
+    """Wait until the keepers hold nothing any more: an exit is acknowledged once it is in the journal."""
+    with trio.fail_after(5):
+        while any(counters["containers"] for counters in await engine.keeper_counters()):  # noqa: ASYNC110 - nobody is told
+            await trio.sleep(0.01)

@@ -1,5 +1,5 @@
 # ruff: noqa: ASYNC240, ASYNC251 - a test may wait for small local files and programs
-"""One engine owns a root folder; what an earlier one left behind is ended and reported by the next."""
+"""One engine owns a root folder; what an earlier one left behind goes on, and the next takes it over."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pytest
 import trio
 
 import ardock
+from ardock import Cursor, Event, LogRecord
+from ardock.engine import Engine, own_engine
 from tests.engine import leftovers
 from tests.engine.folders import Folders
 
@@ -45,57 +47,115 @@ def keeper_of(folders: Folders, engine_id: str) -> int:
     return main
 
 
-async def test_what_a_killed_engine_left_is_ended_and_reported(folders: Folders, rootfs: str) -> None:
+async def labelled(engine: Engine) -> dict[str, list[str]]:
+    """Ids of all containers by the label ``number``."""
+    found: dict[str, list[str]] = {}
+    for container in (await engine.containers.list(all=True)).containers:
+        found.setdefault(container.labels["number"], []).append(container.id)
+    return found
+
+
+async def remove_all(engine: Engine) -> None:
+    for container in (await engine.containers.list(all=True)).containers:
+        await engine.containers.remove(container.id, force=True)
+
+
+async def history(engine: Engine) -> list[Event]:
+    """All events of the journal."""
+    end = await engine.events.cursor()
+    seen: list[Event] = []
+    if end.seq:
+        async with engine.events.subscribe(since=Cursor(end.epoch, 0)) as events:
+            async for event in events:
+                assert isinstance(event, Event), event
+                seen.append(event)
+                if event.seq >= end.seq:
+                    break
+    return seen
+
+
+def check_history(events: list[Event]) -> None:
+    """No number is skipped or doubled, and each container's events have the order of its life, each once."""
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    lives: dict[str, list[str]] = {}
+    for event in events:
+        lives.setdefault(event.id, []).append(event.action)
+    whole = ["create", "start", "kill", "die", "destroy"]
+    for container_id, actions in lives.items():
+        order = [whole.index(action) for action in actions]
+        assert order == sorted(set(order)), (container_id, actions)
+        assert actions[:2] == ["create", "start"], (container_id, actions)
+
+
+async def test_what_a_killed_engine_left_goes_on(folders: Folders, rootfs: str) -> None:
     embedding = Embedding(folders, rootfs, 10)
     embedding.kill()
     assert len(leftovers.processes(embedding.engine_id)) >= 11, "they live on without an engine"
-    async with ardock.open_engine(**folders) as engine:
+    async with own_engine(**folders) as engine:
         assert engine.id == embedding.engine_id
-        assert leftovers.processes(engine.id) == []
-        adopted = {record.labels["number"]: record for record in engine.adopted}
-        assert len(engine.adopted) == len(adopted) == 11
-        for number in range(10):
-            record = adopted[str(number)]
-            assert (record.outcome, record.exit.exit_code, record.exit.signal) == ("killed", 137, 9)
-            assert record.stdout == f"captured {number}\n".encode()
-            assert record.argv[0] == "sh"
-            assert 0 < record.exit.started_at < record.exit.finished_at
-        assert adopted["log"].id == embedding.logged
-        assert b"logged" in (engine.root / adopted["log"].log).read_bytes()
+        assert {(one.outcome, one.exit) for one in engine.adopted} == {("running", None)}
+        assert len(leftovers.processes(engine.id)) >= 11
+        found = await labelled(engine)
+        assert set(found) == {*map(str, range(10)), "log"}
+        (logged,) = found["log"]
+        assert logged == embedding.logged
+        # It can be acted on like any other.
+        assert (await engine.containers.exec_run(logged, ["echo", "joined"])).stdout == b"joined\n"
+        async with engine.containers.logs(logged) as items:
+            assert [item.data async for item in items if isinstance(item, LogRecord)] == [b"logged\n"]
+        info = await engine.containers.inspect(logged)
+        assert (info.status, info.spec.argv[0]) == ("running", "sh")
+        await engine.containers.kill(logged)
+        assert (await engine.containers.wait(logged)).exit_code == 137
+        await remove_all(engine)
         # It works as if nothing had been.
         assert (await engine.containers.run(["true"], rootfs=rootfs)).exit_code == 0
         await leftovers.no_containers(engine.id, engine.root)
-    async with ardock.open_engine(**folders) as engine:
+    async with own_engine(**folders) as engine:
         assert engine.adopted == []
+        assert leftovers.processes(engine.id) == []
 
 
 @pytest.mark.timeout(120)
-async def test_nothing_leaks_of_200_running_and_50_being_launched(folders: Folders, rootfs: str) -> None:
+async def test_nothing_is_lost_of_200_running_and_50_being_launched(folders: Folders, rootfs: str) -> None:
     embedding = Embedding(folders, rootfs, 200, storm=50)
-    await trio.sleep(0.3)
+    await trio.sleep(0.5)
     embedding.kill()
-    async with ardock.open_engine(**folders) as engine:
-        running = [record for record in engine.adopted if record.labels["number"] != "storm"]
-        assert {record.labels["number"] for record in running} == {*map(str, range(200)), "log"}
-        assert {(record.outcome, record.exit.exit_code) for record in running} == {("killed", 137)}
-        for record in running:
-            number = record.labels["number"]
-            assert record.stdout == (b"" if number == "log" else f"captured {number}\n".encode())
-        for record in engine.adopted:
-            assert record.exit.finished_at >= record.exit.started_at > 0
-        assert leftovers.processes(engine.id) == []
+    async with own_engine(**folders) as engine:
+        found = await labelled(engine)
+        found.pop("storm", None)
+        assert set(found) == {*map(str, range(200)), "log"}
+        assert {len(ids) for ids in found.values()} == {1}
+        with trio.fail_after(20):
+            while "storm" in await labelled(engine):  # noqa: ASYNC110 - they end by themselves
+                await trio.sleep(0.05)
+        events = await history(engine)
+        check_history([event for event in events if not event.action.startswith("exec")])
+        ended = {event.id for event in events if event.action == "die"}
+        assert {event.id for event in events if event.action == "destroy"} == ended
+        for container_id in list(ended)[:50]:
+            assert (await engine.containers.wait(container_id)).exit_code == 0
+        await remove_all(engine)
         await leftovers.no_containers(engine.id, engine.root)
 
 
-async def test_those_that_have_ended_meanwhile_are_reported_with_their_own_exit(folders: Folders, rootfs: str) -> None:
+async def test_those_that_have_ended_meanwhile_are_told_with_their_own_exit(folders: Folders, rootfs: str) -> None:
     embedding = Embedding(folders, rootfs, 2)
     embedding.kill()
+    before = time.time_ns()
     for pid in leftovers.processes(embedding.engine_id):
         if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep\0"):
             os.kill(pid, signal.SIGKILL)
     await trio.sleep(0.5)
-    async with ardock.open_engine(**folders) as engine:
-        assert {(record.outcome, record.exit.exit_code) for record in engine.adopted} == {("exited", 137)}
+    after = time.time_ns()
+    async with own_engine(**folders) as engine:
+        assert {(one.outcome, one.exit.exit_code) for one in engine.adopted if one.exit} == {("exited", 137)}
+        assert len(engine.adopted) == 3
+        for one in engine.adopted:
+            assert (await engine.containers.wait(one.id)).exit_code == 137
+        events = await history(engine)
+        check_history(events)
+        assert [before < event.time < after for event in events if event.action == "die"] == [True] * 3
 
 
 @pytest.mark.timeout(120)
@@ -111,12 +171,14 @@ async def test_a_killed_keeper_takes_its_containers_along_and_the_next_engine_re
     while leftovers.processes(embedding.engine_id) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert leftovers.processes(embedding.engine_id) == [], "none outlives the keeper, also while there is no engine"
-    async with ardock.open_engine(**folders) as engine:
+    async with own_engine(**folders) as engine:
         assert len(engine.adopted) == 201
-        assert {(record.outcome, record.exit.exit_code, record.exit.reason) for record in engine.adopted} == {
+        assert {(one.outcome, one.exit.exit_code, one.exit.reason) for one in engine.adopted if one.exit} == {
             ("lost", 255, "lost")
         }
-        assert {record.labels["number"] for record in engine.adopted} == {*map(str, range(200)), "log"}
+        check_history(await history(engine))
+        for record in engine.adopted[:5]:
+            assert (await engine.containers.wait(record.id)).reason == "lost"
         await leftovers.no_containers(engine.id, engine.root)
         assert (await engine.containers.run(["true"], rootfs=rootfs)).exit_code == 0
 
@@ -125,8 +187,8 @@ async def test_a_program_that_refuses_to_die_with_the_keeper_is_killed_by_the_ne
     folders: Folders, rootfs: str
 ) -> None:
     """A container whose PID 1 is not the keeper's to end by its death alone: with the host's pid namespace, children stay."""
-    async with ardock.open_engine(**folders) as engine:
-        container = await engine.containers.start(["sh", "-c", "sleep 1000 & sleep 1000"], rootfs=rootfs, pid="host")
+    async with own_engine(**folders) as engine:
+        container = await engine.containers.spawn(["sh", "-c", "sleep 1000 & sleep 1000"], rootfs=rootfs, pid="host")
         await trio.sleep(0.2)
         os.kill(keeper_of(folders, engine.id), signal.SIGKILL)
         with pytest.raises(ardock.KeeperLost):
@@ -134,12 +196,12 @@ async def test_a_program_that_refuses_to_die_with_the_keeper_is_killed_by_the_ne
         assert container.exit is not None
         assert (container.exit.exit_code, container.exit.reason) == (255, "lost")
         await container.aclose()
-    async with ardock.open_engine(**folders) as engine:
+    async with own_engine(**folders) as engine:
         assert leftovers.processes(engine.id) == []
 
 
 async def test_a_keeper_that_dies_under_a_living_engine_fails_its_calls_and_another_takes_over(
-    engine: ardock.Engine, folders: Folders, rootfs: str
+    engine: Engine, folders: Folders, rootfs: str
 ) -> None:
     errors: list[ardock.ArdockError] = []
 
@@ -160,21 +222,21 @@ async def test_a_keeper_that_dies_under_a_living_engine_fails_its_calls_and_anot
     assert (await engine.containers.run(["echo", "on"], rootfs=rootfs)).stdout == b"on\n"
 
 
-async def test_a_second_engine_on_the_same_folder_is_refused(engine: ardock.Engine, folders: Folders) -> None:
+async def test_a_second_engine_on_the_same_folder_is_refused(engine: Engine, folders: Folders) -> None:
     with pytest.raises(ardock.EngineLocked) as caught:
-        async with ardock.open_engine(**folders):
+        async with own_engine(**folders):
             pass
     assert caught.value.owner == os.getpid()
     assert str(folders["root"]) in caught.value.message
 
 
 async def test_engines_with_different_folders_live_side_by_side(
-    engine: ardock.Engine, rootfs: str, tmp_path: Path, engine_ids: set[str]
+    engine: Engine, rootfs: str, tmp_path: Path, engine_ids: set[str]
 ) -> None:
-    async with await engine.containers.start(["sleep", "1000"], rootfs=rootfs) as container:
+    async with await engine.containers.spawn(["sleep", "1000"], rootfs=rootfs) as container:
         # They may share a run folder: each has a part of its own.
         for _ in range(2):
-            async with ardock.open_engine(tmp_path / "other", engine.run_dir.parent) as other:
+            async with own_engine(tmp_path / "other", engine.run_dir.parent) as other:
                 engine_ids.add(other.id)
                 assert other.id != engine.id
                 assert other.adopted == []
@@ -183,7 +245,7 @@ async def test_engines_with_different_folders_live_side_by_side(
 
 
 async def test_stale_folders_and_groups_of_this_engine_are_tidied_and_no_others(folders: Folders, rootfs: str) -> None:
-    async with ardock.open_engine(**folders) as engine:
+    async with own_engine(**folders) as engine:
         identity = engine.id
     (folders["root"] / "scratch" / "k77" / "x").mkdir(parents=True)
     stranger = Path("/sys/fs/cgroup/pids/ardock-test-stranger/k77")
@@ -193,7 +255,7 @@ async def test_stale_folders_and_groups_of_this_engine_are_tidied_and_no_others(
     stranger.mkdir(parents=True)
     own.mkdir(parents=True)
     try:
-        async with ardock.open_engine(**folders):
+        async with own_engine(**folders):
             assert not (folders["root"] / "scratch" / "k77").exists()
             assert not own.parent.exists()
             assert stranger.exists()

@@ -11,6 +11,7 @@ import pytest
 
 import ardock
 from ardock import Mount
+from ardock.engine import Engine, own_engine
 from tests.engine import leftovers
 from tests.engine.folders import Folders
 
@@ -20,7 +21,7 @@ CASES: list[tuple[str, dict[str, object], str, str]] = [
     ("file as root", {"rootfs": "/etc/passwd"}, "not_found", "rootfs: /etc/passwd: Not a directory"),
     ("relative root", {"rootfs": "relative"}, "invalid_argument", "rootfs: 'relative' is not an absolute path"),
     ("root with a NUL", {"rootfs": "/a\0b"}, "invalid_argument", "rootfs: "),
-    ("root and layers", {"layers": ["/"]}, "invalid_argument", "rootfs: give either"),
+    ("root and layers", {"layers": ["/"]}, "invalid_argument", "rootfs: give one of rootfs"),
     ("memory string", {"memory": "lots"}, "invalid_argument", "memory: invalid size 'lots'"),
     ("memory under the minimum", {"memory": "1m"}, "invalid_argument", "memory: minimum memory limit allowed is 4m"),
     ("too many cpus", {"cpus": 1000}, "invalid_argument", "cpus: range of CPUs is from 0.01"),
@@ -44,9 +45,7 @@ CASES: list[tuple[str, dict[str, object], str, str]] = [
 
 
 @pytest.mark.parametrize(("options", "code", "message"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-async def test_bad_options(
-    engine: ardock.Engine, rootfs: str, options: dict[str, object], code: str, message: str
-) -> None:
+async def test_bad_options(engine: Engine, rootfs: str, options: dict[str, object], code: str, message: str) -> None:
     await engine.containers.run(["true"], rootfs=rootfs)
     before = leftovers.descriptors()
     with pytest.raises(ardock.ArdockError, match=f"^{message}") as caught:
@@ -75,7 +74,7 @@ async def test_bad_options(
     ids=lambda value: str(value)[:30],
 )
 async def test_commands_that_cannot_be_run(
-    engine: ardock.Engine, rootfs: str, argv: list[str], code: str, exit_code: int
+    engine: Engine, rootfs: str, argv: list[str], code: str, exit_code: int
 ) -> None:
     with pytest.raises(ardock.ArdockError) as caught:
         await engine.containers.run(argv, rootfs=rootfs)
@@ -83,9 +82,7 @@ async def test_commands_that_cannot_be_run(
     assert "\n" not in caught.value.message
 
 
-async def test_a_script_without_shebang_is_not_executable(
-    engine: ardock.Engine, busybox_root: Path, rootfs: str
-) -> None:
+async def test_a_script_without_shebang_is_not_executable(engine: Engine, busybox_root: Path, rootfs: str) -> None:
     script = busybox_root / "bin" / "script"
     script.write_text("echo hi\n")
     script.chmod(0o755)
@@ -94,7 +91,7 @@ async def test_a_script_without_shebang_is_not_executable(
 
 
 async def test_targets_through_symlinks_stay_inside_the_root(
-    engine: ardock.Engine, busybox_root: Path, tmp_path: Path
+    engine: Engine, busybox_root: Path, tmp_path: Path
 ) -> None:
     import shutil
 
@@ -120,11 +117,11 @@ async def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root, run_dir in ((tmp_path / "file" / "x", tmp_path / "run"), (tmp_path / "root", tmp_path / "file")):
         with pytest.raises(ardock.FolderUnusable, match="file"):
-            async with ardock.open_engine(root, run_dir):
+            async with own_engine(root, run_dir):
                 pass
     (tmp_path / "root" / "engine-id").write_text("rubbish")
     with pytest.raises(ardock.FolderUnusable, match="engine-id: damaged"):
-        async with ardock.open_engine(tmp_path / "root", tmp_path / "run"):
+        async with own_engine(tmp_path / "root", tmp_path / "run"):
             pass
 
 
@@ -137,7 +134,7 @@ async def test_a_full_disk_is_said_to_be(tmp_path: Path, rootfs: str, engine_ids
     root.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=40", "none", str(root)], check=True)
     try:
-        async with ardock.open_engine(root, tmp_path / "run") as engine:
+        async with own_engine(root, tmp_path / "run") as engine:
             engine_ids.add(engine.id)
             await engine.containers.run(["true"], rootfs=rootfs)
             # Its scratch goes in the background, and would make room again.
@@ -158,7 +155,7 @@ async def test_a_full_disk_is_said_to_be(tmp_path: Path, rootfs: str, engine_ids
 
 
 async def test_a_closed_engine_says_so(folders: Folders, rootfs: str) -> None:
-    async with ardock.open_engine(**folders) as engine:
+    async with own_engine(**folders) as engine:
         pass
     with pytest.raises(ardock.EngineClosed):
         await engine.containers.run(["true"], rootfs=rootfs)

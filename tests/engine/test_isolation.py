@@ -11,15 +11,16 @@ import pytest
 
 import ardock
 from ardock import Mount
+from ardock.engine import Engine
 
 
-async def out(engine: ardock.Engine, script: str, rootfs: str, **options: object) -> list[str]:
+async def out(engine: Engine, script: str, rootfs: str, **options: object) -> list[str]:
     result = await engine.containers.run(["sh", "-c", script], rootfs=rootfs, **options)  # type: ignore[arg-type]
     assert result.exit_code == 0, result
     return result.stdout.decode().splitlines()
 
 
-async def test_it_sees_its_own_processes_name_and_interfaces(engine: ardock.Engine, rootfs: str) -> None:
+async def test_it_sees_its_own_processes_name_and_interfaces(engine: Engine, rootfs: str) -> None:
     lines = await out(
         engine, "echo $$; hostname; ls /sys/class/net; ls -d /proc/[0-9]* | wc -l; ip addr show lo", rootfs
     )
@@ -30,7 +31,7 @@ async def test_it_sees_its_own_processes_name_and_interfaces(engine: ardock.Engi
     assert any("UP" in line for line in lines[4:])
 
 
-async def test_the_hosts_namespaces_where_asked_for(engine: ardock.Engine, rootfs: str) -> None:
+async def test_the_hosts_namespaces_where_asked_for(engine: Engine, rootfs: str) -> None:
     script = "for n in net ipc pid uts cgroup mnt; do readlink /proc/self/ns/$n; done"
     own = await out(engine, script, rootfs)
     shared = await out(engine, script, rootfs, network="host", ipc="host", pid="host", uts="host", cgroupns="host")
@@ -40,7 +41,7 @@ async def test_the_hosts_namespaces_where_asked_for(engine: ardock.Engine, rootf
     assert not set(own) & set(host)
 
 
-async def test_the_engines_own_folders_are_hidden_from_a_view_of_the_host(engine: ardock.Engine) -> None:
+async def test_the_engines_own_folders_are_hidden_from_a_view_of_the_host(engine: Engine) -> None:
     root, run = engine.root, engine.run_dir
     result = await engine.containers.run(["ls", "-A", str(root), str(run.parent)], rootfs="/")
     assert result.exit_code == 0, result
@@ -52,7 +53,7 @@ async def test_the_engines_own_folders_are_hidden_from_a_view_of_the_host(engine
     assert result.stdout.split() == []
 
 
-async def test_a_view_of_the_host_is_copy_on_write(engine: ardock.Engine, tmp_path: Path) -> None:
+async def test_a_view_of_the_host_is_copy_on_write(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("before")
     result = await engine.containers.run(
         ["/bin/sh", "-c", f"echo after > {tmp_path}/file; cat {tmp_path}/file"], rootfs="/"
@@ -61,7 +62,7 @@ async def test_a_view_of_the_host_is_copy_on_write(engine: ardock.Engine, tmp_pa
     assert (tmp_path / "file").read_text() == "before"
 
 
-async def test_binds_are_as_asked(engine: ardock.Engine, rootfs: str, tmp_path: Path) -> None:
+async def test_binds_are_as_asked(engine: Engine, rootfs: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a").write_text("a\n")
     (tmp_path / "file").write_text("file\n")
@@ -84,7 +85,7 @@ async def test_binds_are_as_asked(engine: ardock.Engine, rootfs: str, tmp_path: 
     assert (tmp_path / "made" / "m").read_text() == "m\n"
 
 
-async def test_layers_are_stacked_topmost_first(engine: ardock.Engine, rootfs: str, tmp_path: Path) -> None:
+async def test_layers_are_stacked_topmost_first(engine: Engine, rootfs: str, tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"layer{number}").mkdir()
         (tmp_path / f"layer{number}" / "name").write_text(f"{number}\n")
@@ -95,7 +96,7 @@ async def test_layers_are_stacked_topmost_first(engine: ardock.Engine, rootfs: s
     assert result.stdout == b"2\n/only1\n/only2\n"
 
 
-async def test_a_read_only_root_refuses_writes(engine: ardock.Engine, rootfs: str) -> None:
+async def test_a_read_only_root_refuses_writes(engine: Engine, rootfs: str) -> None:
     result = await engine.containers.run(
         ["sh", "-c", "echo x > /x; echo y > /run/y && cat /run/y"], rootfs=rootfs, read_only=True, tmpfs={"/run": ""}
     )
@@ -103,7 +104,7 @@ async def test_a_read_only_root_refuses_writes(engine: ardock.Engine, rootfs: st
     assert result.stdout == b"y\n"
 
 
-async def test_capabilities_and_seccomp_are_dockers(engine: ardock.Engine, rootfs: str) -> None:
+async def test_capabilities_and_seccomp_are_dockers(engine: Engine, rootfs: str) -> None:
     status = dict(line.split(":\t", 1) for line in await out(engine, "cat /proc/self/status", rootfs) if ":\t" in line)
     assert int(status["CapBnd"], 16) == int(status["CapEff"], 16) == 0xA80425FB
     assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
@@ -119,7 +120,7 @@ async def test_capabilities_and_seccomp_are_dockers(engine: ardock.Engine, rootf
     assert (status["Seccomp"], status["NoNewPrivs"]) == ("0", "1")
 
 
-async def test_a_seccomp_profile_of_the_users_applies(engine: ardock.Engine, rootfs: str, tmp_path: Path) -> None:
+async def test_a_seccomp_profile_of_the_users_applies(engine: Engine, rootfs: str, tmp_path: Path) -> None:
     profile = tmp_path / "profile.json"
     profile.write_text(
         '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}'
@@ -132,7 +133,7 @@ async def test_a_seccomp_profile_of_the_users_applies(engine: ardock.Engine, roo
 
 
 async def test_a_profile_that_forbids_what_a_start_takes_is_refused_by_name(
-    engine: ardock.Engine, rootfs: str, tmp_path: Path
+    engine: Engine, rootfs: str, tmp_path: Path
 ) -> None:
     profile = tmp_path / "profile.json"
     rule = {"names": ["capset"], "action": "SCMP_ACT_ERRNO"}
@@ -144,7 +145,7 @@ async def test_a_profile_that_forbids_what_a_start_takes_is_refused_by_name(
     assert result.exit_code == 0
 
 
-async def test_sysctls_and_shm(engine: ardock.Engine, rootfs: str) -> None:
+async def test_sysctls_and_shm(engine: Engine, rootfs: str) -> None:
     lines = await out(
         engine,
         "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmax; df -k /dev/shm | tail -1",
@@ -156,7 +157,7 @@ async def test_sysctls_and_shm(engine: ardock.Engine, rootfs: str) -> None:
     assert lines[2].split()[1] == "2048"
 
 
-async def test_host_devices_where_asked_for_and_no_others(engine: ardock.Engine, rootfs: str) -> None:
+async def test_host_devices_where_asked_for_and_no_others(engine: Engine, rootfs: str) -> None:
     if not Path("/dev/net/tun").exists():
         pytest.skip("no /dev/net/tun")
     # With the capability to make a node, the device rules are what keeps it shut.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import trio
 
 import ardock
+from ardock.engine import Engine
 from tests.engine import leftovers
 
 
-async def test_another_keeper_is_started_where_the_first_has_no_room(engine: ardock.Engine, rootfs: str) -> None:
+async def test_another_keeper_is_started_where_the_first_has_no_room(engine: Engine, rootfs: str) -> None:
     await engine.containers.run(["true"], rootfs=rootfs)
     (first,) = engine._pool.connections
     first._capacity = 20
@@ -25,14 +26,14 @@ async def test_another_keeper_is_started_where_the_first_has_no_room(engine: ard
     assert codes == [0] * 40
 
 
-async def test_without_any_room_the_limit_is_named(engine: ardock.Engine, rootfs: str) -> None:
+async def test_without_any_room_the_limit_is_named(engine: Engine, rootfs: str) -> None:
     await engine.containers.run(["true"], rootfs=rootfs)
     counters = await engine.keeper_counters()
     assert counters[0]["capacity"] > 100
     assert repr(engine) == f"<Engine {engine.id} on {engine.root}: 0 programs, 1 keepers>"
 
 
-async def test_roots_come_and_go_with_their_use(engine: ardock.Engine, rootfs: str, tmp_path: object) -> None:
+async def test_roots_come_and_go_with_their_use(engine: Engine, rootfs: str, tmp_path: object) -> None:
     """More roots than are kept: the least recently used ones are let go of, here and in the keeper."""
     roots = engine.containers._launcher._resolver.roots
     before = 0

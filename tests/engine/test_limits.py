@@ -6,9 +6,10 @@ import pytest
 import trio
 
 import ardock
+from ardock.engine import Engine
 
 
-async def test_too_much_memory_is_killed_and_reported_as_such(engine: ardock.Engine, rootfs: str) -> None:
+async def test_too_much_memory_is_killed_and_reported_as_such(engine: Engine, rootfs: str) -> None:
     result = await engine.containers.run(
         ["sh", "-c", "head -c 100m /dev/zero | tail -c 100m > /dev/null; exit $?"],
         rootfs=rootfs,
@@ -20,7 +21,7 @@ async def test_too_much_memory_is_killed_and_reported_as_such(engine: ardock.Eng
     assert not result.oom_killed
 
 
-async def test_the_main_program_itself_killed_for_memory_gives_137(engine: ardock.Engine, rootfs: str) -> None:
+async def test_the_main_program_itself_killed_for_memory_gives_137(engine: Engine, rootfs: str) -> None:
     result = await engine.containers.run(
         ["tail", "-c", "100m", "/dev/zero"], rootfs=rootfs, memory="16m", memory_swap="16m"
     )
@@ -28,7 +29,7 @@ async def test_the_main_program_itself_killed_for_memory_gives_137(engine: ardoc
 
 
 @pytest.mark.parametrize("scratch", ["disk", "memory"])
-async def test_four_megabytes_are_enough(engine: ardock.Engine, rootfs: str, scratch: str) -> None:
+async def test_four_megabytes_are_enough(engine: Engine, rootfs: str, scratch: str) -> None:
     spec = ardock.ContainerSpec(
         argv=("echo", "hi"),
         rootfs=rootfs,
@@ -40,16 +41,16 @@ async def test_four_megabytes_are_enough(engine: ardock.Engine, rootfs: str, scr
     assert (result.exit_code, result.stdout) == (0, b"hi\n")
 
 
-async def test_a_fork_bomb_stops_at_its_limit(engine: ardock.Engine, rootfs: str) -> None:
+async def test_a_fork_bomb_stops_at_its_limit(engine: Engine, rootfs: str) -> None:
     script = "for i in $(seq 40); do sleep 100 & done; echo never"
     result = await engine.containers.run(["sh", "-c", script], rootfs=rootfs, pids_limit=10, timeout=10)
     assert b"can't fork" in result.stderr
     assert b"never" not in result.stdout
 
 
-async def test_cpu_time_is_throttled(engine: ardock.Engine, rootfs: str) -> None:
+async def test_cpu_time_is_throttled(engine: Engine, rootfs: str) -> None:
     script = "while :; do :; done"
-    async with await engine.containers.start(["sh", "-c", script], rootfs=rootfs, cpus=0.2) as container:
+    async with await engine.containers.spawn(["sh", "-c", script], rootfs=rootfs, cpus=0.2) as container:
         await trio.sleep(2)
         fields = open_stat(container.pid)
     # 0.2 CPUs for 2 s are 0.4 s, in ticks of 10 ms; a throttled group may run over by a period.
@@ -63,7 +64,7 @@ def open_stat(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-async def test_ulimits_apply(engine: ardock.Engine, rootfs: str) -> None:
+async def test_ulimits_apply(engine: Engine, rootfs: str) -> None:
     result = await engine.containers.run(
         ["sh", "-c", "ulimit -n; ulimit -Hn; ulimit -c"],
         rootfs=rootfs,
@@ -72,7 +73,7 @@ async def test_ulimits_apply(engine: ardock.Engine, rootfs: str) -> None:
     assert result.stdout == b"100\n200\n0\n"
 
 
-async def test_memory_scratch_is_bounded(engine: ardock.Engine, rootfs: str) -> None:
+async def test_memory_scratch_is_bounded(engine: Engine, rootfs: str) -> None:
     result = await engine.containers.run(
         ["dd", "if=/dev/zero", "of=/big", "bs=1M", "count=8"], rootfs=rootfs, scratch="memory", scratch_size="2m"
     )

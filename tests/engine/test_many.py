@@ -10,6 +10,7 @@ import trio
 
 import ardock
 from ardock import ContainerSpec
+from ardock.engine import Engine
 from tests.engine import leftovers
 
 
@@ -17,7 +18,7 @@ def echo(number: int, rootfs: str) -> ContainerSpec:
     return ContainerSpec(argv=("echo", f"number {number}"), rootfs=rootfs, memory="32m")
 
 
-async def test_every_spec_gives_one_exact_result(engine: ardock.Engine, rootfs: str) -> None:
+async def test_every_spec_gives_one_exact_result(engine: Engine, rootfs: str) -> None:
     outputs = {}
     async for result in engine.containers.run_many(echo(number, rootfs) for number in range(200)):
         assert result.exit_code == 0
@@ -26,9 +27,7 @@ async def test_every_spec_gives_one_exact_result(engine: ardock.Engine, rootfs: 
     assert outputs == {number: f"number {number}\n".encode() for number in range(200)}
 
 
-async def test_those_that_cannot_be_started_are_results_and_the_others_go_on(
-    engine: ardock.Engine, rootfs: str
-) -> None:
+async def test_those_that_cannot_be_started_are_results_and_the_others_go_on(engine: Engine, rootfs: str) -> None:
     specs = [
         echo(0, rootfs),
         ContainerSpec(argv=("nonexistent",), rootfs=rootfs),
@@ -51,12 +50,12 @@ async def test_those_that_cannot_be_started_are_results_and_the_others_go_on(
     assert all(found[index] == found[index % 6] for index in range(120))
 
 
-async def test_results_come_in_the_order_in_which_they_end(engine: ardock.Engine, rootfs: str) -> None:
+async def test_results_come_in_the_order_in_which_they_end(engine: Engine, rootfs: str) -> None:
     specs = [ContainerSpec(argv=("sleep", duration), rootfs=rootfs) for duration in ("0.9", "0.5", "0")]
     assert [result.index async for result in engine.containers.run_many(specs)] == [2, 1, 0]
 
 
-async def test_no_more_than_in_flight_run_at_once(engine: ardock.Engine, rootfs: str) -> None:
+async def test_no_more_than_in_flight_run_at_once(engine: Engine, rootfs: str) -> None:
     most = 0
 
     async def watch() -> None:
@@ -77,7 +76,7 @@ async def test_no_more_than_in_flight_run_at_once(engine: ardock.Engine, rootfs:
     assert 1 <= most <= 3
 
 
-async def test_specs_are_taken_lazily(engine: ardock.Engine, rootfs: str) -> None:
+async def test_specs_are_taken_lazily(engine: Engine, rootfs: str) -> None:
     taken = 0
 
     def specs() -> object:
@@ -94,7 +93,7 @@ async def test_specs_are_taken_lazily(engine: ardock.Engine, rootfs: str) -> Non
     await results.aclose()
 
 
-async def test_leaving_the_loop_kills_the_rest(engine: ardock.Engine, rootfs: str) -> None:
+async def test_leaving_the_loop_kills_the_rest(engine: Engine, rootfs: str) -> None:
     specs = [echo(0, rootfs), *[ContainerSpec(argv=("sleep", "1000"), rootfs=rootfs) for _ in range(20)]]
     async for result in engine.containers.run_many(specs):
         assert result.index == 0
@@ -103,31 +102,31 @@ async def test_leaving_the_loop_kills_the_rest(engine: ardock.Engine, rootfs: st
         await leftovers.no_containers(engine.id, engine.root)
 
 
-async def test_as_a_context_manager_it_awaits_the_end_of_the_rest(engine: ardock.Engine, rootfs: str) -> None:
+async def test_as_a_context_manager_it_awaits_the_end_of_the_rest(engine: Engine, rootfs: str) -> None:
     specs = [echo(0, rootfs), *[ContainerSpec(argv=("sleep", "1000"), rootfs=rootfs) for _ in range(20)]]
     async with engine.containers.run_many(specs) as results:
         async for result in results:
             assert result.index == 0
             break
-    assert [counters["containers"] for counters in await engine.keeper_counters()] == [0]
+    await leftovers.forgotten(engine)
 
 
-async def test_cancelled_it_kills_all(engine: ardock.Engine, rootfs: str) -> None:
+async def test_cancelled_it_kills_all(engine: Engine, rootfs: str) -> None:
     specs = [ContainerSpec(argv=("sleep", "1000"), rootfs=rootfs) for _ in range(50)]
     with trio.move_on_after(0.2) as scope:
         async for _ in engine.containers.run_many(specs):
             pass
     assert scope.cancelled_caught
-    assert [counters["containers"] for counters in await engine.keeper_counters()] == [0]
+    await leftovers.forgotten(engine)
 
 
-async def test_long_output_is_fetched_in_pieces(engine: ardock.Engine, rootfs: str) -> None:
+async def test_long_output_is_fetched_in_pieces(engine: Engine, rootfs: str) -> None:
     specs = [ContainerSpec(argv=("head", "-c", str(size), "/dev/zero"), rootfs=rootfs) for size in (0, 70_000, 500_000)]
     sizes = {result.index: len(result.stdout) async for result in engine.containers.run_many(specs)}
     assert sizes == {0: 0, 1: 70_000, 2: 500_000}
 
 
-async def test_its_arguments_are_checked(engine: ardock.Engine, rootfs: str) -> None:
+async def test_its_arguments_are_checked(engine: Engine, rootfs: str) -> None:
     with pytest.raises(ardock.InvalidArgument):
         engine.containers.run_many([], in_flight=0)
     with pytest.raises(ardock.InvalidArgument):
@@ -137,9 +136,7 @@ async def test_its_arguments_are_checked(engine: ardock.Engine, rootfs: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_ten_thousand_distinct_outputs_and_flat_descriptors_and_memory(
-    engine: ardock.Engine, rootfs: str
-) -> None:
+async def test_ten_thousand_distinct_outputs_and_flat_descriptors_and_memory(engine: Engine, rootfs: str) -> None:
     async def rounds(count: int) -> None:
         seen = set()
         async for result in engine.containers.run_many(echo(number, rootfs) for number in range(count)):

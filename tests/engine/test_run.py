@@ -13,9 +13,10 @@ import pytest
 import trio
 
 import ardock
+from ardock.engine import Engine
 
 
-async def test_the_exit_code_and_both_outputs_are_the_programs_own(engine: ardock.Engine, rootfs: str) -> None:
+async def test_the_exit_code_and_both_outputs_are_the_programs_own(engine: Engine, rootfs: str) -> None:
     result = await engine.containers.run(["sh", "-c", "echo out; echo err >&2; exit 3"], rootfs=rootfs)
     assert (result.exit_code, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
     assert not result.truncated
@@ -25,35 +26,33 @@ async def test_the_exit_code_and_both_outputs_are_the_programs_own(engine: ardoc
     assert result.timings.total > 0
 
 
-async def test_a_program_ended_by_a_signal_reports_it_as_128_plus_its_number(
-    engine: ardock.Engine, rootfs: str
-) -> None:
-    async with await engine.containers.start(["sleep", "100"], rootfs=rootfs) as container:
+async def test_a_program_ended_by_a_signal_reports_it_as_128_plus_its_number(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
         await container.kill("KILL")
         record = await container.wait()
     assert (record.exit_code, record.signal) == (137, 9)
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 65536, 65537, 1_000_000])
-async def test_output_is_exact_whatever_its_length(engine: ardock.Engine, rootfs: str, size: int) -> None:
+async def test_output_is_exact_whatever_its_length(engine: Engine, rootfs: str, size: int) -> None:
     data = random.Random(size).randbytes(size)
     result = await engine.containers.run(["cat"], rootfs=rootfs, input=data)
     assert result.stdout == data
     assert result.stdout_total == size
 
 
-async def test_large_input_is_read_whole_and_to_its_end(engine: ardock.Engine, rootfs: str) -> None:
+async def test_large_input_is_read_whole_and_to_its_end(engine: Engine, rootfs: str) -> None:
     data = os.urandom(20_000_000)
     result = await engine.containers.run(["md5sum"], rootfs=rootfs, input=data)
     assert result.stdout.split()[0].decode() == hashlib.md5(data).hexdigest()
 
 
-async def test_without_input_standard_input_is_empty(engine: ardock.Engine, rootfs: str) -> None:
+async def test_without_input_standard_input_is_empty(engine: Engine, rootfs: str) -> None:
     result = await engine.containers.run(["sh", "-c", "cat; stat -L -c '%t %T' /proc/self/fd/0"], rootfs=rootfs)
     assert result.stdout == b"1 3\n"
 
 
-async def test_a_user_who_is_not_root_can_open_its_own_standard_streams(engine: ardock.Engine, rootfs: str) -> None:
+async def test_a_user_who_is_not_root_can_open_its_own_standard_streams(engine: Engine, rootfs: str) -> None:
     command = ["sh", "-c", "cat /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr"]
     for data in (b"x", b"x" * 70_000):
         result = await engine.containers.run(command, rootfs=rootfs, user="alice", input=data)
@@ -61,7 +60,7 @@ async def test_a_user_who_is_not_root_can_open_its_own_standard_streams(engine: 
 
 
 @pytest.mark.parametrize("size", [999, 1000, 1001, 300_000])
-async def test_output_over_the_bound_is_cut_and_said_to_be(engine: ardock.Engine, rootfs: str, size: int) -> None:
+async def test_output_over_the_bound_is_cut_and_said_to_be(engine: Engine, rootfs: str, size: int) -> None:
     data = random.Random(size).randbytes(size)
     result = await engine.containers.run(["cat"], rootfs=rootfs, input=data, max_output=1000)
     assert result.stdout == data[:1000]
@@ -72,14 +71,14 @@ async def test_output_over_the_bound_is_cut_and_said_to_be(engine: ardock.Engine
 
 @pytest.mark.parametrize("pid", ["private", "host"])
 async def test_a_grandchild_that_keeps_the_output_open_does_not_hold_up_the_end(
-    engine: ardock.Engine, rootfs: str, pid: Literal["private", "host"]
+    engine: Engine, rootfs: str, pid: Literal["private", "host"]
 ) -> None:
     with trio.fail_after(5):
         result = await engine.containers.run(["sh", "-c", "sleep 100 & echo done"], rootfs=rootfs, pid=pid)
     assert result.stdout == b"done\n"
 
 
-async def test_many_at_once_each_get_their_own_output(engine: ardock.Engine, rootfs: str) -> None:
+async def test_many_at_once_each_get_their_own_output(engine: Engine, rootfs: str) -> None:
     outputs: dict[int, bytes] = {}
 
     async def one(number: int) -> None:
@@ -92,7 +91,7 @@ async def test_many_at_once_each_get_their_own_output(engine: ardock.Engine, roo
     assert outputs == {number: f"number {number}\n".encode() for number in range(200)}
 
 
-async def test_time_is_up_after_its_timeout(engine: ardock.Engine, rootfs: str) -> None:
+async def test_time_is_up_after_its_timeout(engine: Engine, rootfs: str) -> None:
     with trio.fail_after(5):
         result = await engine.containers.run(["sh", "-c", "echo on; sleep 100"], rootfs=rootfs, timeout=0.3)
     assert (result.exit_code, result.timed_out, result.stdout) == (137, True, b"on\n")
@@ -100,14 +99,14 @@ async def test_time_is_up_after_its_timeout(engine: ardock.Engine, rootfs: str) 
     assert (result.exit_code, result.timed_out) == (0, False)
 
 
-async def test_with_a_terminal_all_output_is_the_terminals(engine: ardock.Engine, rootfs: str) -> None:
+async def test_with_a_terminal_all_output_is_the_terminals(engine: Engine, rootfs: str) -> None:
     command = ["sh", "-c", "tty; echo err >&2; stty size; echo $TERM"]
     result = await engine.containers.run(command, rootfs=rootfs, tty=True, tty_size=(24, 80))
     assert result.stdout == b"/dev/pts/0\r\nerr\r\n24 80\r\nxterm\r\n"
     assert result.stderr == b""
 
 
-async def test_environment_directory_user_and_mask_are_as_asked(engine: ardock.Engine, rootfs: str) -> None:
+async def test_environment_directory_user_and_mask_are_as_asked(engine: Engine, rootfs: str) -> None:
     run = partial(engine.containers.run, rootfs=rootfs)
     result = await run(["env"], env={"A": "1 2", "PATH": "/bin", "Ä": "ö"}, hostname="box")
     assert set(result.stdout.decode().splitlines()) == {"A=1 2", "PATH=/bin", "Ä=ö", "HOSTNAME=box", "HOME=/root"}
@@ -120,9 +119,7 @@ async def test_environment_directory_user_and_mask_are_as_asked(engine: ardock.E
     assert result.stdout == b"1234\n50\n50\n"
 
 
-async def test_the_user_is_looked_up_again_when_passwd_changes(
-    engine: ardock.Engine, rootfs: str, tmp_path: object
-) -> None:
+async def test_the_user_is_looked_up_again_when_passwd_changes(engine: Engine, rootfs: str, tmp_path: object) -> None:
     passwd = f"{rootfs}/etc/passwd"
     with open(passwd) as file:
         before = file.read()
@@ -139,9 +136,7 @@ async def test_the_user_is_looked_up_again_when_passwd_changes(
 
 
 @pytest.mark.parametrize("scratch", ["disk", "memory"])
-async def test_writes_go_to_the_scratch_and_are_gone_afterwards(
-    engine: ardock.Engine, rootfs: str, scratch: str
-) -> None:
+async def test_writes_go_to_the_scratch_and_are_gone_afterwards(engine: Engine, rootfs: str, scratch: str) -> None:
     spec = ardock.ContainerSpec(
         argv=("sh", "-c", "ls /new; echo x > /new && cat /new"),
         rootfs=rootfs,
@@ -155,7 +150,7 @@ async def test_writes_go_to_the_scratch_and_are_gone_afterwards(
 
 
 async def test_without_scratch_writes_go_into_the_directory_itself(
-    engine: ardock.Engine, busybox_root: object, tmp_path: object
+    engine: Engine, busybox_root: object, tmp_path: object
 ) -> None:
     import shutil
 
@@ -168,7 +163,7 @@ async def test_without_scratch_writes_go_into_the_directory_itself(
 
 
 async def test_another_directory_under_the_same_path_is_another_root(
-    engine: ardock.Engine, rootfs: str, tmp_path: object
+    engine: Engine, rootfs: str, tmp_path: object
 ) -> None:
     import shutil
 

@@ -10,10 +10,11 @@ import pytest
 import trio
 
 import ardock
+from ardock.engine import Engine
 
 
-async def test_its_streams_are_the_programs_own(engine: ardock.Engine, rootfs: str) -> None:
-    async with await engine.containers.start(["cat"], rootfs=rootfs, stdin_open=True) as container:
+async def test_its_streams_are_the_programs_own(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(["cat"], rootfs=rootfs, stdin_open=True) as container:
         assert container.stdin is not None
         assert container.stdout is not None
         assert container.terminal is None
@@ -27,9 +28,9 @@ async def test_its_streams_are_the_programs_own(engine: ardock.Engine, rootfs: s
     assert container.exit == record
 
 
-async def test_a_slow_reader_gets_every_byte(engine: ardock.Engine, rootfs: str) -> None:
+async def test_a_slow_reader_gets_every_byte(engine: Engine, rootfs: str) -> None:
     command = ["sh", "-c", "head -c 3000000 /dev/zero; echo end >&2"]
-    async with await engine.containers.start(command, rootfs=rootfs) as container:
+    async with await engine.containers.spawn(command, rootfs=rootfs) as container:
         assert container.stdout is not None
         assert container.stderr is not None
         await trio.sleep(0.1)
@@ -39,22 +40,22 @@ async def test_a_slow_reader_gets_every_byte(engine: ardock.Engine, rootfs: str)
         assert (await container.wait()).exit_code == 0
 
 
-async def test_what_was_written_before_the_end_can_be_read_after_it(engine: ardock.Engine, rootfs: str) -> None:
-    async with await engine.containers.start(["echo", "hi"], rootfs=rootfs) as container:
+async def test_what_was_written_before_the_end_can_be_read_after_it(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(["echo", "hi"], rootfs=rootfs) as container:
         await container.wait()
         assert container.stdout is not None
         assert await container.stdout.read_all() == b"hi\n"
 
 
-async def test_without_stdin_open_its_input_is_empty(engine: ardock.Engine, rootfs: str) -> None:
-    async with await engine.containers.start(["cat"], rootfs=rootfs) as container:
+async def test_without_stdin_open_its_input_is_empty(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(["cat"], rootfs=rootfs) as container:
         assert container.stdin is None
         assert (await container.wait()).exit_code == 0
 
 
-async def test_a_program_that_closes_its_input_breaks_the_stream(engine: ardock.Engine, rootfs: str) -> None:
+async def test_a_program_that_closes_its_input_breaks_the_stream(engine: Engine, rootfs: str) -> None:
     command = ["sh", "-c", "exec <&-; echo closed; sleep 100"]
-    async with await engine.containers.start(command, rootfs=rootfs, stdin_open=True) as container:
+    async with await engine.containers.spawn(command, rootfs=rootfs, stdin_open=True) as container:
         assert container.stdin is not None
         assert container.stdout is not None
         assert await container.stdout.receive_some() == b"closed\n"
@@ -62,8 +63,8 @@ async def test_a_program_that_closes_its_input_breaks_the_stream(engine: ardock.
             await container.stdin.send_all(b"x" * 1_000_000)
 
 
-async def test_its_pid_is_the_hosts_and_inside_it_is_1(engine: ardock.Engine, rootfs: str) -> None:
-    async with await engine.containers.start(["sh", "-c", "echo $$; sleep 100"], rootfs=rootfs) as container:
+async def test_its_pid_is_the_hosts_and_inside_it_is_1(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(["sh", "-c", "echo $$; sleep 100"], rootfs=rootfs) as container:
         assert container.stdout is not None
         assert await container.stdout.receive_some() == b"1\n"
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{container.pid}/status").read_text().splitlines())
@@ -72,9 +73,9 @@ async def test_its_pid_is_the_hosts_and_inside_it_is_1(engine: ardock.Engine, ro
     assert repr(container) == f"<RunningContainer {container.id[:12]} exited (137)>"
 
 
-async def test_signals_reach_it(engine: ardock.Engine, rootfs: str) -> None:
+async def test_signals_reach_it(engine: Engine, rootfs: str) -> None:
     command = ["sh", "-c", "trap 'echo usr1' USR1; trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"]
-    async with await engine.containers.start(command, rootfs=rootfs) as container:
+    async with await engine.containers.spawn(command, rootfs=rootfs) as container:
         assert container.stdout is not None
         assert await container.stdout.receive_some() == b"ready\n"
         await container.kill("USR1")
@@ -86,29 +87,29 @@ async def test_signals_reach_it(engine: ardock.Engine, rootfs: str) -> None:
         await container.kill("NOSUCH")
 
 
-async def test_stop_kills_what_ignores_its_stop_signal(engine: ardock.Engine, rootfs: str) -> None:
-    async with await engine.containers.start(["sleep", "100"], rootfs=rootfs) as container:
+async def test_stop_kills_what_ignores_its_stop_signal(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
         # PID 1 of a pid namespace gets no signal that it does not handle.
         with trio.fail_after(3):
             assert (await container.stop(timeout=0.2)).exit_code == 137
 
 
-async def test_many_tasks_may_wait_for_one_end(engine: ardock.Engine, rootfs: str) -> None:
+async def test_many_tasks_may_wait_for_one_end(engine: Engine, rootfs: str) -> None:
     codes: list[int] = []
 
     async def wait(container: ardock.RunningContainer) -> None:
         codes.append((await container.wait()).exit_code)
 
-    async with await engine.containers.start(["sh", "-c", "sleep 0.2; exit 5"], rootfs=rootfs) as container:
+    async with await engine.containers.spawn(["sh", "-c", "sleep 0.2; exit 5"], rootfs=rootfs) as container:
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(wait, container)
     assert codes == [5] * 10
 
 
-async def test_a_terminal_has_a_size_that_can_be_changed(engine: ardock.Engine, rootfs: str) -> None:
+async def test_a_terminal_has_a_size_that_can_be_changed(engine: Engine, rootfs: str) -> None:
     command = ["sh", "-c", "trap 'stty size' WINCH; stty size; while :; do sleep 0.05; done"]
-    async with await engine.containers.start(command, rootfs=rootfs, tty=True, tty_size=(24, 80)) as container:
+    async with await engine.containers.spawn(command, rootfs=rootfs, tty=True, tty_size=(24, 80)) as container:
         assert container.terminal is not None
         assert container.stdout is None
         assert await container.terminal.receive_some() == b"24 80\r\n"
@@ -119,8 +120,8 @@ async def test_a_terminal_has_a_size_that_can_be_changed(engine: ardock.Engine, 
             await container.resize(70000, 1)
 
 
-async def test_a_terminal_is_typed_at_and_ends(engine: ardock.Engine, rootfs: str) -> None:
-    async with await engine.containers.start(["sh"], rootfs=rootfs, tty=True, env={"PS1": ""}) as container:
+async def test_a_terminal_is_typed_at_and_ends(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(["sh"], rootfs=rootfs, tty=True, env={"PS1": ""}) as container:
         assert container.terminal is not None
         await container.terminal.send_all(b"stty -echo; echo begin\n")
         output = b""
@@ -138,14 +139,14 @@ async def test_a_terminal_is_typed_at_and_ends(engine: ardock.Engine, rootfs: st
             assert (await container.wait()).exit_code == 4
 
 
-async def test_a_container_without_terminal_cannot_be_resized(engine: ardock.Engine, rootfs: str) -> None:
-    async with await engine.containers.start(["sleep", "100"], rootfs=rootfs) as container:
+async def test_a_container_without_terminal_cannot_be_resized(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
         with pytest.raises(ardock.InvalidArgument, match="no terminal"):
             await container.resize(1, 1)
 
 
-async def test_exec_joins_a_program_to_it(engine: ardock.Engine, rootfs: str) -> None:
-    async with await engine.containers.start(
+async def test_exec_joins_a_program_to_it(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(
         ["sleep", "100"], rootfs=rootfs, hostname="box", memory="64m"
     ) as container:
         command = ["sh", "-c", "hostname; cat /proc/1/cmdline; cat; exit 9"]
@@ -172,8 +173,8 @@ async def test_exec_joins_a_program_to_it(engine: ardock.Engine, rootfs: str) ->
             assert (lines[0], lines[2]) == ("1000", "b")
 
 
-async def test_execs_end_with_their_container(engine: ardock.Engine, rootfs: str) -> None:
-    async with await engine.containers.start(["sleep", "100"], rootfs=rootfs) as container:
+async def test_execs_end_with_their_container(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
         program = await container.exec(["sleep", "200"])
         await container.kill()
         with trio.fail_after(5):
@@ -184,17 +185,17 @@ async def test_execs_end_with_their_container(engine: ardock.Engine, rootfs: str
         await program.aclose()
 
 
-async def test_an_exec_of_a_missing_program_fails_alone(engine: ardock.Engine, rootfs: str) -> None:
-    async with await engine.containers.start(["sleep", "100"], rootfs=rootfs) as container:
+async def test_an_exec_of_a_missing_program_fails_alone(engine: Engine, rootfs: str) -> None:
+    async with await engine.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
         with pytest.raises(ardock.CommandNotFound):
             await container.exec(["nonexistent"])
         async with await container.exec(["true"]) as program:
             assert (await program.wait()).exit_code == 0
 
 
-async def test_descriptors_are_flat(engine: ardock.Engine, rootfs: str) -> None:
+async def test_descriptors_are_flat(engine: Engine, rootfs: str) -> None:
     async def once() -> None:
-        async with await engine.containers.start(["cat"], rootfs=rootfs, stdin_open=True) as container:
+        async with await engine.containers.spawn(["cat"], rootfs=rootfs, stdin_open=True) as container:
             async with await container.exec(["true"]) as program:
                 await program.wait()
         await engine.containers.run(["cat"], rootfs=rootfs, input=b"x")

@@ -14,7 +14,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("protocol", "interface"),
     ("engine",),
     ("server", "client", "docker"),
-    ("cli", "daemon"),
+    ("cli", "daemon", "embedded"),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 

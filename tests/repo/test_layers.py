@@ -49,7 +49,7 @@ def test_a_wrong_import_is_found(tmp_path: Path, case: str) -> None:
 def test_what_goes_downwards_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine/a.py").write_text(
-        "import trio\nfrom ardock import _core\nfrom ardock.model import ExitRecord\n"
+        "import trio\nfrom ardock import _core\nfrom ardock.model.records import ExitRecord\n"
     )
     (tmp_path / "__init__.py").write_text("from ardock.engine import Engine\n")
     assert violations(tmp_path) == []

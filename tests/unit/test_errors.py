@@ -22,6 +22,14 @@ CONCRETE = [kind for kind in CLASSES if kind is not errors.ArdockError]
 def test_codes_are_stable() -> None:
     """A code is an interface: whoever changes one changes it here on purpose."""
     assert {kind.__name__: (kind.code, kind.http_status, kind.exit_code) for kind in CONCRETE} == {
+        "Conflict": ("conflict", 409, 125),
+        "Ambiguous": ("ambiguous", 400, 125),
+        "Cancelled": ("cancelled", 499, 125),
+        "DeadlineExceeded": ("deadline_exceeded", 504, 125),
+        "ConnectionLost": ("connection_lost", 503, 125),
+        "DaemonUnavailable": ("daemon_unavailable", 503, 125),
+        "MalformedRequest": ("malformed_request", 400, 125),
+        "DiskFull": ("disk_full", 507, 125),
         "InvalidArgument": ("invalid_argument", 400, 125),
         "NotFound": ("not_found", 404, 125),
         "NotRunning": ("not_running", 409, 125),

@@ -19,7 +19,9 @@ from ardock.model.spec import ContainerOptions, ContainerSpec, Device, ExecSpec,
 FACTS = Facts(cpus=frozenset({0, 1}), resolv_conf="nameserver 10.0.0.1\nsearch lan\n")
 ROOT = User(0, 0, (10,), "/root")
 RESOLVED = Resolved(roots=(3,), user=ROOT, seccomp="abc")
-PLACEMENT = Placement(keeper=1, cgroup_parent="ardock-0123abcd/k1", scratch_dir="/store/scratch/k1", capture=100)
+PLACEMENT = Placement(
+    keeper=1, cgroup_parent="ardock-0123abcd/k1", scratch_dir="/store/scratch/k1", output="capture", capture=100
+)
 ID = "0123456789ab" + "0" * 52
 
 
@@ -289,10 +291,26 @@ def test_a_terminal_and_the_rest_of_the_process() -> None:
 
 def test_output_is_captured_or_handed_over_and_logged() -> None:
     assert planned().output == Output(capture=100)
-    assert planned(placement=structs.replace(PLACEMENT, capture=None)).output == Output(direct=True)
+    for kind, output in (("direct", Output(direct=True)), ("tap", Output(attach=True)), ("log", Output())):
+        assert planned(placement=structs.replace(PLACEMENT, output=kind, capture=None)).output == output
     assert planned(log={"max_size": "1m"}).output == Output(
         capture=100, log=Log(path=f"logs/{ID}.log", max_size=1 << 20, max_files=3)
     )
+
+
+def test_a_kept_containers_scratch_and_log_outlive_its_runs() -> None:
+    place = Placement(
+        keeper=1,
+        cgroup_parent="p",
+        scratch_dir="/d",
+        output="log",
+        kept=True,
+        scratch="/store/containers/x",
+        log="logs/x",
+    )
+    launch = planned(placement=place, log={"max_size": "1m"})
+    assert launch.spec.root.scratch == DiskScratch(dir="/store/containers/x", volatile=False, keep=True)
+    assert launch.output.log == Log(path="logs/x", max_size=1 << 20, max_files=3)
 
 
 def test_hosts_and_resolv_conf_are_dockers() -> None:

@@ -2,6 +2,6 @@
 
 from ardock.engine.containers.running import RunningContainer, RunningProgram
 from ardock.engine.containers.service import Containers
-from ardock.engine.engine import Engine, open_engine
+from ardock.engine.engine import Engine, own_engine
 
-__all__ = ["Containers", "Engine", "RunningContainer", "RunningProgram", "open_engine"]
+__all__ = ["Containers", "Engine", "RunningContainer", "RunningProgram", "own_engine"]

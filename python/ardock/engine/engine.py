@@ -1,7 +1,10 @@
-"""`open_engine`: one engine owns one root folder."""
+"""`own_engine`: one process owns one root folder."""
 
 from __future__ import annotations
 
+import os
+import platform
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,47 +12,111 @@ from typing import Final
 
 import trio
 
+from ardock import _core
+from ardock.engine import clock
 from ardock.engine import facts as host_facts
+from ardock.engine.containers.adoption import Adoption
+from ardock.engine.containers.execs import Execs
+from ardock.engine.containers.files import Files
 from ardock.engine.containers.launcher import Launcher
+from ardock.engine.containers.ledger import Ledger
 from ardock.engine.containers.resolve import Resolver
 from ardock.engine.containers.roots import Roots, check_root_privilege
-from ardock.engine.containers.running import ExecPlanner
 from ardock.engine.containers.service import Containers
+from ardock.engine.containers.table import Table
+from ardock.engine.events import JournalEvents
 from ardock.engine.folders import Folders, open_folders
-from ardock.engine.keepers.adopt import adopt_all
+from ardock.engine.images import Images
+from ardock.engine.keepers.adopt import find_all, tidy_dead
 from ardock.engine.keepers.pool import KeeperPool
-from ardock.model.errors import InvalidArgument
+from ardock.engine.logs import LogWatcher
+from ardock.engine.requests import Requests
+from ardock.engine.state import Loaded, Retention, State, open_state
+from ardock.model.container import EngineInfo
+from ardock.model.errors import InvalidArgument, NotFound
 from ardock.model.records import Adopted
 from ardock.model.spec import ScratchKind
 
 DEFAULT_ROOT: Final = Path("/var/lib/ardock")
 DEFAULT_RUN_DIR: Final = Path("/run/ardock")
+# Seconds for the last commits of an engine that closes, where the disk hangs or is full; the keepers keep what they tell of.
+_PATIENCE: Final = 5.0
 
 
 class Engine:
-    """What `open_engine` gives.
+    """What owns a root folder; the interface is `ardock.interface.Engine`.
 
     Attributes:
         containers: Run and start containers.
-        adopted: What an earlier engine on this root folder left behind; ended by now.
+        events: The journal.
+        images: Named root file systems.
+        state: What is written down.
+        requests: Calls that may be repeated.
+        adopted: What an earlier engine on this root folder left behind.
         id: 8 hexadecimal digits; everything made in the kernel is named ``ardock-<id>``.
         root: The root folder.
         run_dir: This engine's part of the run folder.
+        socket: Where whoever owns the root folder serves it.
     """
 
-    def __init__(self, folders: Folders, adopted: list[Adopted], containers: Containers, pool: KeeperPool) -> None:
-        """Made by `open_engine` alone."""
+    def __init__(
+        self,
+        folders: Folders,
+        *,
+        scratch: ScratchKind,
+        containers: Containers,
+        events: JournalEvents,
+        images: Images,
+        state: State,
+        requests: Requests,
+        table: Table,
+        pool: KeeperPool,
+    ) -> None:
+        """Made by `own_engine` alone."""
         self.containers: Containers = containers
-        self.adopted: list[Adopted] = adopted
+        self.events: JournalEvents = events
+        self.images: Images = images
+        self.state: State = state
+        self.requests: Requests = requests
+        self.adopted: list[Adopted] = []
         self.id: str = folders.engine_id
         self.root: Path = folders.root
         self.run_dir: Path = folders.run_dir
+        self.socket: Path = folders.run_dir / "ardock.sock"
+        self._scratch = scratch
+        self._table = table
         self._pool = pool
+        self._started_at = clock.now()
 
     def __repr__(self) -> str:
         """Its id, folder and what runs."""
         running = sum(len(connection.programs) for connection in self._pool.connections)
         return f"<Engine {self.id} on {self.root}: {running} programs, {len(self._pool.connections)} keepers>"
+
+    async def info(self) -> EngineInfo:
+        """About the engine: from memory."""
+        return self.info_nowait()
+
+    def info_nowait(self) -> EngineInfo:
+        """As `info`."""
+        return EngineInfo(
+            id=self.id,
+            version=_core.versions()["ardock"],
+            root=str(self.root),
+            run_dir=str(self.run_dir),
+            pid=os.getpid(),
+            kernel=platform.release(),
+            architecture=platform.machine(),
+            cgroup=host_facts.cgroup_mode(),
+            scratch=self._scratch,
+            containers=dict(Counter(container.status for container in self._table)),
+            images=len(self.images),
+            epoch=self.state.epoch,
+            seq=self.state.committed,
+            journal_bytes=self.state.journal_bytes,
+            keepers=sum(1 for connection in self._pool.connections if not connection.lost),
+            started_at=self._started_at,
+        )
 
     async def keeper_counters(self) -> list[dict[str, int]]:
         """Each keeper's own counters, with its process id as ``pid``: for `doctor`, tests and benches."""
@@ -58,17 +125,19 @@ class Engine:
 
 
 @asynccontextmanager
-async def open_engine(
+async def own_engine(
     root: str | Path = DEFAULT_ROOT,
     run_dir: str | Path = DEFAULT_RUN_DIR,
     *,
     scratch: ScratchKind = "disk",
     keep_inherited_seccomp: bool = False,
+    retention: Retention | None = None,
 ) -> AsyncIterator[Engine]:
     """Own `root` for as long as the context lasts.
 
-    What an engine that was killed left behind is ended first and reported in `Engine.adopted`. At the end every
-    container that still runs is killed and awaited. An error in the body comes out as it is, not in a group.
+    What an earlier engine left goes on, and is told by `Engine.adopted`. At the end, what `run`, `run_many` and `spawn` of this
+    process started and has not ended is killed and awaited; all other containers go on, and the next engine takes them over.
+    An error in the body comes out as it is, not in a group.
 
     Args:
         root: The state folder; made where missing.
@@ -76,11 +145,12 @@ async def open_engine(
         scratch: The default of `ContainerSpec.scratch`.
         keep_inherited_seccomp: Start the keeper even where this process has a seccomp filter or no-new-privileges,
             which every container would inherit.
+        retention: How long events, exits and requests are kept.
 
     Raises:
         EngineLocked: Another process owns `root`.
         NotPermitted: The calling process is not root.
-        FolderUnusable: A folder cannot be made or written.
+        FolderUnusable: A folder cannot be made or written, or the state in it cannot be read.
         KeeperUnavailable: The keeper could not be started, or one that was left behind does not answer.
     """
     check_root_privilege()
@@ -90,11 +160,26 @@ async def open_engine(
     failure: BaseException | None = None
     try:
         facts = host_facts.gather(hidden=folders.hidden, scratch=scratch)
-        async with trio.open_nursery() as nursery:
+        state_opened = open_state(
+            folders.root,
+            engine_id=folders.engine_id,
+            boot_id=clock.boot_id(),
+            retention=retention or Retention(),
+            now=clock.now,
+        )
+        async with state_opened as (state, loaded), trio.open_nursery() as nursery:
             try:
-                adopted, numbers = await adopt_all(folders, nursery)
-                async with _opened(folders, facts, nursery, numbers, keep_inherited_seccomp) as (containers, pool):
-                    yield Engine(folders, adopted, containers, pool)
+                opened = _opened(
+                    folders,
+                    facts,
+                    state,
+                    loaded,
+                    nursery,
+                    scratch=scratch,
+                    keep_inherited_seccomp=keep_inherited_seccomp,
+                )
+                async with opened as engine:
+                    yield engine
             except BaseException as error:  # noqa: BLE001 - raised again below, where the nursery does not wrap it in a group
                 failure = error
             nursery.cancel_scope.cancel()
@@ -108,21 +193,99 @@ async def open_engine(
 
 @asynccontextmanager
 async def _opened(
-    folders: Folders, facts: host_facts.Facts, nursery: trio.Nursery, numbers: list[int], keep_inherited_seccomp: bool
-) -> AsyncIterator[tuple[Containers, KeeperPool]]:
+    folders: Folders,
+    facts: host_facts.Facts,
+    state: State,
+    loaded: Loaded,
+    nursery: trio.Nursery,
+    *,
+    scratch: ScratchKind,
+    keep_inherited_seccomp: bool,
+) -> AsyncIterator[Engine]:
     """The parts of an engine, put together and taken apart again."""
     pool = KeeperPool(folders, nursery, keep_inherited_seccomp=keep_inherited_seccomp)
-    pool.reserve_numbers(numbers)
 
     def forget(key: int) -> None:
         for connection in pool.connections:
             connection.remove_root(key)
 
     roots = Roots(folders.hidden, forget)
+    inotify = _inotify()
+    watcher = None if inotify is None else LogWatcher(inotify)
+    if watcher is not None:
+        nursery.start_soon(watcher.run)
     try:
+        table = Table()
+        files = Files(folders.root, nursery)
+        requests = Requests(state)
+        ledger = Ledger(state, table, requests, files.discard)
         resolver = Resolver(roots, facts)
-        launcher = Launcher(facts, resolver, folders.engine_id)
-        yield Containers(pool, launcher, ExecPlanner(resolver, facts), nursery), pool
+        execs = Execs(resolver, facts, ledger, requests, nursery)
+        images = Images(folders.root, state, loaded.images, in_use=table.users_of)
+        containers = Containers(
+            pool=pool,
+            launcher=Launcher(facts, resolver, folders.engine_id),
+            execs=execs,
+            table=table,
+            ledger=ledger,
+            requests=requests,
+            state=state,
+            images=images,
+            files=files,
+            root=folders.root,
+            watcher=watcher,
+            nursery=nursery,
+        )
+
+        def resolve(ref: str) -> str | None:
+            try:
+                return table.find(ref).id
+            except NotFound:
+                return None
+
+        engine = Engine(
+            folders,
+            scratch=scratch,
+            containers=containers,
+            events=JournalEvents(state, resolve),
+            images=images,
+            state=state,
+            requests=requests,
+            table=table,
+            pool=pool,
+        )
+        adoption = Adoption(table, ledger, containers, state, nursery)
+        adoption.load(loaded)
+        await images.tidy()
+        living, dead, numbers = await find_all(folders, nursery, pool.serve)
+        pool.reserve_numbers(numbers)
+        for found in living:
+            pool.adopt(found.connection)
+            roots.keys_from(found.connection.next_root)
+        await adoption.take_over(living, dead, new_boot=loaded.new_boot)
+        # What a dead keeper left is its containers' last record until that is written down.
+        await state.until_committed(state.assigned)
+        for gone in dead:
+            await trio.to_thread.run_sync(tidy_dead, folders, gone.number)
+        await trio.to_thread.run_sync(files.tidy, table)
+        engine.adopted = adoption.adopted
+        try:
+            yield engine
+        finally:
+            await containers.end_bound()
+            with trio.CancelScope(shield=True):
+                # With the last commit the keepers may forget what is in it.
+                await state.until_committed(state.assigned, _PATIENCE)
     finally:
         await pool.close()
         roots.close()
+        if inotify is not None:
+            inotify.close()
+
+
+def _inotify() -> _core.LogWatch | None:
+    """What tells followers of logs that there is more to read; None where the user's inotify instances are used up."""
+    try:
+        return _core.LogWatch()
+    except OSError:
+        return None

@@ -75,3 +75,10 @@ def gather(*, hidden: tuple[str, ...], scratch: str) -> Facts:
         hidden=hidden,
         scratch=scratch,
     )
+
+
+def cgroup_mode() -> str:
+    """``"v2"``, ``"v1"`` or ``"hybrid"``: which control groups the host has."""
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        return "v2"
+    return "hybrid" if Path("/sys/fs/cgroup/unified").exists() else "v1"

@@ -74,7 +74,10 @@ def open_folders(root: Path, run_dir: Path) -> Folders:
         run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         run_dir = run_dir.resolve(strict=True)
         own = run_dir / engine_id
-        for folder in (own, own / "keepers", root / "logs", root / "scratch"):
+        # Members of the group may reach the socket in it; everything else in it is root's.
+        own.mkdir(mode=0o711, exist_ok=True)
+        own.chmod(0o711)
+        for folder in (own / "keepers", root / "logs", root / "scratch", root / "containers"):
             folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         os.close(lock)

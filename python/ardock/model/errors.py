@@ -88,7 +88,7 @@ class Cancelled(ArdockError):
 
 
 class DeadlineExceeded(ArdockError):
-    """The caller's patience: the deadline that came with the call passed.
+    """The caller's limit: the deadline that came with the call passed.
 
     What was under way is undone or goes on, as the method's description says.
     """

@@ -48,7 +48,8 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
         exit_code: 128 + signal where a signal ended it; 255 where it was lost.
         signal: The signal that ended it.
         oom_killed: The kernel killed a process of the container for want of memory.
-        reason: ``"exited"``, or ``"lost"``: its keeper died and took it along, its exit code is not known.
+        reason: ``"exited"``; or ``"lost"``: its keeper died and took it along; or ``"host-rebooted"``: it ran when the machine
+            went down. Its exit code is not known then, and told as 255.
         started_at: Wall clock, ns since 1970; 0 where not known.
         finished_at: Wall clock, ns since 1970.
     """
@@ -58,7 +59,7 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int
     signal: int | None = None
     oom_killed: bool = False
-    reason: Literal["exited", "lost"] = "exited"
+    reason: Literal["exited", "lost", "host-rebooted"] = "exited"
     started_at: int = 0
     finished_at: int = 0
 
@@ -102,38 +103,17 @@ class RunResult(msgspec.Struct, kw_only=True):
 
 
 class Adopted(msgspec.Struct, frozen=True, kw_only=True):
-    """A container that an earlier engine on this root folder left behind, and what became of it.
+    """A container that an earlier engine on this root folder left behind, and what had become of it.
 
     Attributes:
         id: The container.
-        outcome: ``"exited"``: it had ended by itself; ``"killed"``: it still ran and was ended now; ``"lost"``: its keeper
-            had died with it.
-        exit: How it ended.
-        argv: Program and arguments (shortened where very long).
-        labels: The user's labels.
-        stdout: What was captured of its output; empty where it was not captured.
-        stderr: Idem.
-        log: Path of its log beneath the root folder; empty where it kept none.
+        name: Its name.
+        outcome: ``"running"``: it goes on; ``"exited"``: it had ended by itself; ``"lost"``: its keeper had died with it, or the
+            machine was started anew.
+        exit: How it ended; None while it runs.
     """
 
     id: str
-    outcome: Literal["exited", "killed", "lost"]
-    exit: ExitRecord
-    argv: tuple[str, ...] = ()
-    labels: dict[str, str] = {}
-    stdout: bytes = b""
-    stderr: bytes = b""
-    log: str = ""
-
-
-class Blob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The engine's own record of a container, which its keeper carries without reading it (16 KiB at most).
-
-    Fields may be added, never changed: an engine reads what earlier ones wrote.
-    """
-
-    argv: tuple[str, ...] = ()
-    labels: dict[str, str] = {}
-    log: str = ""
-    rootfs: str = ""
-    timeout: float | None = None
+    name: str = ""
+    outcome: Literal["running", "exited", "lost"]
+    exit: ExitRecord | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ardock.engine import open_engine
+from ardock.engine import own_engine
 from ardock.engine.host.bounds import SUPERBLOCKS
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -19,8 +19,8 @@ def devices(mountinfo: bytes) -> set[bytes]:
 
 async def test_superblocks_of_a_container(tmp_path: Path) -> None:
     """What one of two running containers has mounted and the other has not is its own."""
-    async with open_engine(tmp_path / "root", tmp_path / "run") as engine:
-        async with await engine.containers.start(
+    async with own_engine(tmp_path / "root", tmp_path / "run") as engine:
+        async with await engine.containers.spawn(
             ["sh", "-c", "cat /proc/self/mountinfo; exec >&-; sleep 60"], rootfs="/", memory="64m"
         ) as first:
             assert first.stdout is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import ardock
+from ardock.engine import own_engine
 from tests.engine.folders import Folders
 from tests.engine.peer.conftest import DockerRun
 
@@ -25,7 +25,7 @@ DOCKERS_OWN: Final = {".dockerenv"}
 
 async def inside(folders: Folders, rootfs: str, script: str) -> str:
     """Run a script in a container of ardock's."""
-    async with ardock.open_engine(**folders) as engine:
+    async with own_engine(**folders) as engine:
         result = await engine.containers.run(["sh", "-c", script], rootfs=rootfs)
     assert (result.exit_code, result.stderr) == (0, b"")
     return result.stdout.decode()

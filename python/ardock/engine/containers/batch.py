@@ -24,12 +24,10 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from ardock.engine.containers.deadline import kill_after
-from ardock.engine.containers.launcher import Launcher
+from ardock.engine.containers.container import Container
 from ardock.engine.containers.results import complete, run_result, whole
 from ardock.engine.keepers.connection import Connection
 from ardock.engine.keepers.pool import KeeperPool
-from ardock.engine.keepers.program import Program
 from ardock.model.errors import ArdockError, EngineClosed
 from ardock.model.records import RunResult
 from ardock.model.spec import ContainerSpec
@@ -38,13 +36,17 @@ from ardock.model.spec import ContainerSpec
 _MOST_WAITING: Final = 1024
 
 
+# Launch one on a connection of which a slot is held, with so many bytes captured; gives the slot back where it raises.
+Begin = Callable[[Connection, ContainerSpec, int], Container]
+
+
 class RunMany:
     """Results of many containers in the order in which they end; an async iterator and context manager."""
 
     def __init__(
         self,
         pool: KeeperPool,
-        launcher: Launcher,
+        begin: Begin,
         nursery: trio.Nursery,
         specs: Iterable[ContainerSpec],
         *,
@@ -53,7 +55,7 @@ class RunMany:
     ) -> None:
         """Made by `Containers.run_many` alone; nothing is launched before the first result is asked for."""
         self._pool = pool
-        self._launcher = launcher
+        self._begin = begin
         self._nursery = nursery
         self._specs = iter(specs)
         self._next: ContainerSpec | None = None
@@ -61,8 +63,8 @@ class RunMany:
         self._index = 0
         self._max_output = max_output
         self._in_flight = in_flight
-        self._running: dict[Program, int] = {}
-        self._ready: deque[tuple[Program, int] | RunResult] = deque()
+        self._running: dict[Container, int] = {}
+        self._ready: deque[tuple[Container, int] | RunResult] = deque()
         self._consumer: Task | None = None
         self._queued_on: Connection | None = None
         self._granted: Callable[[], None] = _weak_granted(self)
@@ -107,17 +109,19 @@ class RunMany:
         ready = self._ready.popleft()
         if isinstance(ready, RunResult):
             return ready
-        program, index = ready
+        container, index = ready
+        program = container.program
+        assert program is not None, "it was launched"
         end = program.exit
         if end is None:
             error = program.error
             assert error is not None, "over without an exit"
-            return RunResult(id=program.id, index=index, exit_code=error.exit_code, error=error)
-        stdout, stderr = end.stdout, end.stderr
+            return RunResult(id=container.id, index=index, exit_code=error.exit_code, error=error)
+        output = None
         if not whole(end, self._max_output):
-            stdout, stderr = await complete(program, end, self._max_output)
-        program.connection.ack(program.id, None)
-        return run_result(program, end, self._max_output, stdout=stdout, stderr=stderr, index=index)
+            output = await complete(program, end, self._max_output)
+            program.let_go()
+        return run_result(program, container.id, end, self._max_output, output=output, index=index)
 
     async def _wait(self) -> None:
         def abort(_: object) -> Abort:
@@ -184,21 +188,23 @@ class RunMany:
         self._next = None
         self._index += 1
         try:
-            program = self._launcher.launch(connection, spec, capture=self._max_output)
+            container = self._begin(connection, spec, self._max_output)
         except ArdockError as error:
             self._ready.append(RunResult(id="", index=index, exit_code=error.exit_code, error=error))
             self._wake()
             return
-        self._running[program] = index
-        program.on_end = _weak_ended(self)
-        if spec.timeout is not None:
-            self._nursery.start_soon(kill_after, program, spec.timeout)
+        self._running[container] = index
+        container.on_ended.append(_weak_ended(self))
 
-    def ended(self, program: Program) -> None:
-        """One of our programs is over: called by its connection."""
-        index = self._running.pop(program, None)
+    def ended(self, container: Container) -> None:
+        """One of our containers is over: called where that is known."""
+        index = self._running.pop(container, None)
         if index is not None:
-            self._ready.append((program, index))
+            program = container.program
+            if program is not None and program.exit is not None and not whole(program.exit, self._max_output):
+                # The keeper must not forget it before its output is fetched.
+                program.holds += 1
+            self._ready.append((container, index))
             self._wake()
             if self._in_flight is not None and self._queued_on is None and not self._pool.closed:
                 self._pump()
@@ -224,8 +230,11 @@ class RunMany:
     def _drop_ready(self) -> None:
         while self._ready:
             ready = self._ready.popleft()
-            if not isinstance(ready, RunResult) and ready[0].exit is not None:
-                ready[0].connection.ack(ready[0].id, None)
+            if isinstance(ready, RunResult):
+                continue
+            program = ready[0].program
+            if program is not None and program.exit is not None and not whole(program.exit, self._max_output):
+                program.let_go()
 
     def __del__(self) -> None:
         """The loop was left: kill what still runs, in the background."""
@@ -247,18 +256,16 @@ class RunMany:
         await self.aclose()
 
 
-async def _end(programs: list[Program]) -> None:
-    """Kill, await and acknowledge all of them, also when cancelled."""
+async def _end(containers: list[Container]) -> None:
+    """Kill and await all of them, also when cancelled."""
     with trio.CancelScope(shield=True):
         async with trio.open_nursery() as nursery:
-            for program in programs:
-                nursery.start_soon(program.kill)
-    for program in programs:
-        if program.exit is not None:
-            program.connection.ack(program.id, None)
+            for container in containers:
+                if container.program is not None:
+                    nursery.start_soon(container.program.kill)
 
 
-# What a connection keeps must not keep a batch alive whose loop was left: `__del__` would never come.
+# What a connection or container keeps must not keep a batch alive whose loop was left: `__del__` would never come.
 
 
 def _weak_granted(batch: RunMany) -> Callable[[], None]:
@@ -272,12 +279,12 @@ def _weak_granted(batch: RunMany) -> Callable[[], None]:
     return granted
 
 
-def _weak_ended(batch: RunMany) -> Callable[[Program], None]:
+def _weak_ended(batch: RunMany) -> Callable[[Container], None]:
     reference = weakref.ref(batch)
 
-    def ended(program: Program) -> None:
+    def ended(container: Container) -> None:
         alive = reference()
         if alive is not None:
-            alive.ended(program)
+            alive.ended(container)
 
     return ended

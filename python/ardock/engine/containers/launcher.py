@@ -12,28 +12,26 @@ import msgspec
 from msgspec import structs
 
 from ardock.engine.containers import plan as planner
-from ardock.engine.containers import values
+from ardock.engine.containers.container import Container
 from ardock.engine.containers.resolve import Resolution, Resolver, close_all
-from ardock.engine.containers.resolved import Placement
+from ardock.engine.containers.resolved import OutputKind, Placement
+from ardock.engine.containers.row import encode_blob, unit_id
 from ardock.engine.containers.template import ID_MARKER, Template
 from ardock.engine.facts import Facts
 from ardock.engine.keepers.connection import Connection
 from ardock.engine.keepers.program import Program
+from ardock.model import making
 from ardock.model.errors import ArdockError, InvalidArgument
-from ardock.model.messages import MAX_BLOB
-from ardock.model.records import Blob
 from ardock.model.spec import ContainerSpec
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _MOST_TEMPLATES: Final = 512
-# Longest argument list that is written out in a record.
-_BLOB_ARGV: Final = 4096
 # A pipe holds as much without anybody reading (its default capacity).
 _PIPE_CAPACITY: Final = 65536
 # A short program's start and end then come in one message; a longer one's launch slot is kept so much longer.
 _HOLD_MS: Final = 20
 
-_TemplateKey = tuple[bytes, int, bool, int | None, object]
+_TemplateKey = tuple[bytes, int, bool, str, int | None, bool, object]
 
 
 class Launcher:
@@ -47,34 +45,58 @@ class Launcher:
         self._templates: dict[_TemplateKey, Template] = {}
 
     def launch(
-        self, connection: Connection, spec: ContainerSpec, *, capture: int | None, input_data: bytes | None = None
+        self,
+        connection: Connection,
+        container: Container,
+        *,
+        output: OutputKind,
+        capture: int | None = None,
+        input_data: bytes | None = None,
+        image_layers: tuple[str, ...] = (),
     ) -> Program:
-        """Queue the launch of `spec` on `connection`, for which a launch slot is held; given back where this raises.
+        """Queue the launch of `container` on `connection`, for which a launch slot is held; given back where this raises.
 
         Args:
             connection: The keeper.
-            spec: What to run.
-            capture: Bytes to capture of each stream; None: the streams' descriptors come with the start.
+            container: What to run; `run` says for which time.
+            output: What becomes of its output.
+            capture: Bytes to capture of each stream.
             input_data: Contents of standard input.
+            image_layers: The directories of its image, topmost first.
 
         Raises:
             ArdockError: As `Resolver.resolve` and `plan`.
         """
+        spec = container.spec
         try:
-            resolution = self._resolver.resolve(spec)
+            resolution = self._resolver.resolve(spec, image_layers)
         except ArdockError:
             connection.release_slot()
             raise
         fds = resolution.fds
+        unit = unit_id(container.id, container.run)
         try:
-            template = self._template(connection.number, spec, resolution, capture, has_input=input_data is not None)
-            container_id = os.urandom(32).hex()
+            place = Placement(
+                keeper=connection.number,
+                cgroup_parent=f"ardock-{self._engine_id}/k{connection.number}",
+                scratch_dir="/store/containers" if container.kind == "kept" else f"/store/scratch/k{connection.number}",
+                input=input_data is not None,
+                output=output,
+                capture=capture,
+                kept=container.kind == "kept",
+            )
+            if unit == container.id:
+                template = self._template(spec, resolution, place)
+            else:
+                # A later run has another name than its scratch directory and log: what no marker is for.
+                place = structs.replace(place, scratch=f"/store/containers/{container.id}", log=container.log)
+                template = self._cut(spec, resolution, place)
             argv = planner.argv(spec.argv)
             env = planner.environment(
-                spec.env, hostname=template.hostname or container_id[:12], home=template.home, tty=spec.tty
+                spec.env, hostname=template.hostname or container.id[:12], home=template.home, tty=spec.tty
             )
             req = connection.next_req()
-            message = template.render(req, container_id, argv, env, _blob(spec, container_id))
+            message = template.render(req, unit, argv, env, encode_blob(container))
             if input_data is not None:
                 user = resolution.resolved.user
                 fds.insert(0, input_descriptor(input_data, user.uid, user.gid))
@@ -88,82 +110,75 @@ class Launcher:
             close_all(fds)
             connection.release_slot()
             raise
-        program = Program(connection, container_id)
+        program = Program(connection, unit)
         roots = resolution.roots
         for root in roots:
             root.in_use += 1
 
-        def answered() -> None:
+        def release() -> None:
             for root in roots:
                 root.in_use -= 1
 
-        program.on_answer = answered
+        program.on_release = release
         try:
             connection.launch(program, req, message, fds)
         except ArdockError:
-            answered()
+            release()
             raise
         return program
 
-    def _template(
-        self, number: int, spec: ContainerSpec, resolution: Resolution, capture: int | None, *, has_input: bool
-    ) -> Template:
-        shape = _shape(spec)
-        key = (shape, number, has_input, capture, resolution.resolved)
+    def check(self, container: Container, image_layers: tuple[str, ...]) -> None:
+        """Look everything up and plan `container` without launching it, so that bad input is refused where it is given.
+
+        Raises:
+            ArdockError: As `launch`.
+        """
+        resolution = self._resolver.resolve(container.spec, image_layers)
+        try:
+            place = Placement(keeper=0, cgroup_parent="", scratch_dir="", output="log", kept=True)
+            template = self._cut(container.spec, resolution, place)
+            planner.argv(container.spec.argv)
+            planner.environment(container.spec.env, hostname="", home=template.home, tty=container.spec.tty)
+            encode_blob(container)
+        finally:
+            close_all(resolution.fds)
+
+    def _template(self, spec: ContainerSpec, resolution: Resolution, place: Placement) -> Template:
+        key = (
+            _shape(spec),
+            place.keeper,
+            place.input,
+            place.output,
+            place.capture,
+            place.kept,
+            resolution.resolved,
+        )
         template = self._templates.get(key)
         if template is None:
-            parent = f"ardock-{self._engine_id}/k{number}"
-            placement = Placement(
-                keeper=number,
-                cgroup_parent=parent,
-                scratch_dir=f"/store/scratch/k{number}",
-                input=has_input,
-                capture=capture,
-            )
-            planned = planner.plan(
-                values.check(spec), self._facts, resolution.resolved, placement, container_id=ID_MARKER
-            )
-            if capture is not None:
-                planned = structs.replace(planned, hold_ms=_HOLD_MS)
-            try:
-                template = Template(planned, hostname=spec.hostname, home=resolution.resolved.user.home)
-            except UnicodeEncodeError as error:
-                raise InvalidArgument(f"not valid UTF-8: {error.object!r}") from None
+            template = self._cut(spec, resolution, place)
             if len(self._templates) >= _MOST_TEMPLATES:
                 self._templates.clear()
             self._templates[key] = template
         return template
 
+    def _cut(self, spec: ContainerSpec, resolution: Resolution, place: Placement) -> Template:
+        planned = planner.plan(making.check(spec), self._facts, resolution.resolved, place, container_id=ID_MARKER)
+        if place.output == "capture":
+            planned = structs.replace(planned, hold_ms=_HOLD_MS)
+        try:
+            return Template(planned, hostname=spec.hostname, home=resolution.resolved.user.home)
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"not valid UTF-8: {error.object!r}") from None
+
 
 def _shape(spec: ContainerSpec) -> bytes:
     """All of a spec but what a template leaves open, as a key."""
-    shape = structs.replace(spec, argv=(), env={}, labels={})
+    shape = structs.replace(spec, argv=(), env={}, labels={}, name=None)
     try:
         return _encode(shape)
     except (TypeError, UnicodeEncodeError):
         # Wrong types are refused when it is planned; paths that are not UTF-8 are used as they are.
         return repr(shape).encode("utf-8", "surrogatepass")
-
-
-def _blob(spec: ContainerSpec, container_id: str) -> bytes:
-    """The engine's own record of a container.
-
-    Raises:
-        InvalidArgument: Its labels are too long.
-    """
-    argv = spec.argv
-    if sum(map(len, argv)) > _BLOB_ARGV:
-        argv = tuple([word[:64] for word in argv[:32]])
-    log = "" if spec.log is None else planner.log_path(container_id)
-    try:
-        blob = _encode(Blob(argv=argv, labels=spec.labels, log=log, rootfs=spec.rootfs or ""))
-    except UnicodeEncodeError:
-        argv = tuple([word.encode("utf-8", "replace").decode() for word in argv])
-        rootfs = (spec.rootfs or "").encode("utf-8", "replace").decode()
-        blob = _encode(Blob(argv=argv, labels=spec.labels, log=log, rootfs=rootfs))
-    if len(blob) > MAX_BLOB:
-        raise InvalidArgument(f"labels: longer than {MAX_BLOB - 2 * _BLOB_ARGV} bytes in all", field="labels")
-    return blob
 
 
 def input_descriptor(data: bytes, uid: int, gid: int) -> int:

@@ -32,7 +32,7 @@ from ardock.model.launch import (
 )
 from ardock.model.messages import Launch, Log, Output
 from ardock.model.sizes import parse_signal, parse_size
-from ardock.model.spec import ContainerSpec, ExecSpec
+from ardock.model.spec import ContainerSpec, ExecSpec, LogOptions
 
 # sethostname(2) and RFC 1123.
 _HOSTNAME: Final = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?$")
@@ -123,14 +123,25 @@ def plan(
 
 
 def plan_exec(
-    spec: ExecSpec, container: ContainerSpec, facts: Facts, *, user: User, seccomp: str | None, hostname: str
+    spec: ExecSpec,
+    container: ContainerSpec,
+    facts: Facts,
+    *,
+    user: User,
+    seccomp: str | None,
+    hostname: str,
+    has_input: bool = False,
 ) -> ExecLaunch:
     """A program to be joined to a running `container`; `user` and `seccomp` are resolved for this exec.
+
+    With `has_input` its standard input is the message's first descriptor.
 
     Raises:
         InvalidArgument: A value is malformed or out of range.
     """
     mask = facts.capabilities if spec.privileged else limits.capability_mask(container, facts.capabilities)
+    if spec.tty and has_input:
+        raise InvalidArgument("input: cannot be given with a terminal", field="input")
     env = environment({**container.env, **spec.env}, hostname=hostname, home=user.home, tty=spec.tty)
     return ExecLaunch(
         process=Process(
@@ -150,7 +161,7 @@ def plan_exec(
         ),
         stdio=Stdio(
             terminal=_terminal_size(spec.tty_size) if spec.tty else None,
-            stdin="pipe" if spec.stdin_open else "null",
+            stdin=0 if has_input else "pipe" if spec.stdin_open else "null",
         ),
         deadline_ms=defaults.DEADLINE_MS,
     )
@@ -264,8 +275,9 @@ def _scratch(spec: ContainerSpec, facts: Facts, placement: Placement, container_
     if kind == "memory":
         return MemoryScratch(size=size or 0)
     if kind == "disk":
-        # What goes at exit need not be synced (DESIGN section 3, rule 9).
-        return DiskScratch(dir=f"{placement.scratch_dir}/{container_id}", volatile=True)
+        # What goes at exit need not be synced (docs/design.md); a volatile overlay could not be mounted a second time.
+        folder = placement.scratch or f"{placement.scratch_dir}/{container_id}"
+        return DiskScratch(dir=folder, volatile=not placement.kept, keep=placement.kept)
     if len(spec.layers) > 1:
         raise InvalidArgument("scratch: layers need a scratch 'disk' or 'memory'", field="scratch")
     return NoScratch()
@@ -299,12 +311,15 @@ def _sysctls(spec: ContainerSpec) -> tuple[tuple[str, str], ...]:
 
 def _output(spec: ContainerSpec, placement: Placement, container_id: str) -> Output:
     log = None
-    if spec.log is not None:
+    if isinstance(spec.log, LogOptions):
         size = parse_size(spec.log.max_size, "log max_size")
         if size < 1 << 12 or spec.log.max_files < 1:
             raise InvalidArgument("log: max_size is at least 4k and max_files at least 1", field="log")
-        log = Log(path=log_path(container_id), max_size=size, max_files=spec.log.max_files)
-    return Output(capture=placement.capture, log=log, direct=placement.capture is None)
+        path = placement.log or log_path(container_id)
+        log = Log(path=path, max_size=size, max_files=spec.log.max_files)
+    return Output(
+        capture=placement.capture, log=log, direct=placement.output == "direct", attach=placement.output == "tap"
+    )
 
 
 def log_path(container_id: str) -> str:

@@ -69,22 +69,15 @@ class Resolver:
         self._code: dict[str, bytes] = {}
         self._common: dict[tuple[tuple[int, ...], User, str | None], Resolved] = {}
 
-    def resolve(self, spec: ContainerSpec) -> Resolution:
-        """Everything that `spec` names.
+    def resolve(self, spec: ContainerSpec, image_layers: tuple[str, ...] = ()) -> Resolution:
+        """Everything that `spec` names; `image_layers` are the directories of its image, topmost first.
 
         Raises:
             InvalidArgument: Neither or both of `rootfs` and `layers`; a malformed path, user or profile.
             NotFound: Something is not there.
             LaunchFailed: The kernel refuses to clone a mount.
         """
-        if spec.layers:
-            if spec.rootfs is not None:
-                raise InvalidArgument("rootfs: give either rootfs or layers", field="rootfs")
-            roots = tuple([self.roots.get(path, "layers") for path in spec.layers])
-        elif spec.rootfs is not None:
-            roots = (self.roots.get(spec.rootfs),)
-        else:
-            raise InvalidArgument("rootfs: give the directory that becomes the root file system", field="rootfs")
+        roots = self.roots_of(spec, image_layers)
         user = self.roots.user(roots, spec.user, spec.group_add)
         seccomp = self.seccomp(spec)
         if spec.mounts or spec.ipc == "host" or spec.devices or spec.privileged:
@@ -97,6 +90,23 @@ class Resolver:
                 self._common.clear()
             resolved = self._common[key] = Resolved(roots=key[0], user=user, masks=masks, seccomp=seccomp)
         return Resolution(resolved, roots, [])
+
+    def roots_of(self, spec: ContainerSpec, image_layers: tuple[str, ...] = ()) -> tuple[Root, ...]:
+        """The open roots that `spec` stands on, topmost first.
+
+        Raises:
+            InvalidArgument: Not one of `rootfs`, `layers` and `image`; a malformed path.
+            NotFound: One is not there.
+        """
+        if (spec.rootfs is not None) + bool(spec.layers) + (spec.image is not None) > 1:
+            raise InvalidArgument("rootfs: give one of rootfs, layers and image", field="rootfs")
+        if spec.image is not None:
+            return tuple([self.roots.get(path, "image") for path in image_layers])
+        if spec.layers:
+            return tuple([self.roots.get(path, "layers") for path in spec.layers])
+        if spec.rootfs is not None:
+            return (self.roots.get(spec.rootfs),)
+        raise InvalidArgument("rootfs: give the directory that becomes the root file system", field="rootfs")
 
     def _resolve_more(
         self, spec: ContainerSpec, roots: tuple[Root, ...], user: User, seccomp: str | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from ardock.model.launch import DeviceNode
@@ -21,6 +23,9 @@ class User(msgspec.Struct, frozen=True):
     gid: int
     groups: tuple[int, ...]
     home: str
+
+
+OutputKind = Literal["capture", "direct", "tap", "log"]
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,11 +58,20 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         cgroup_parent: ``ardock-<engine id>/k<n>``.
         scratch_dir: The keeper's folder of scratch directories, as it sees it: ``/store/scratch/k<n>``.
         input: Standard input is the message's first descriptor.
-        capture: Bytes captured of each stream; None hands the pipes to the engine (``direct``).
+        output: What becomes of its output: ``capture`` (kept for its caller), ``direct`` (the pipes themselves go to the
+            engine), ``tap`` (a copy goes to the engine from the start) or ``log`` (at most the log has it).
+        capture: Bytes captured of each stream, with ``capture``.
+        kept: The container outlives this run: so do its scratch directory and log.
+        scratch: The scratch directory, where it is not named after the run.
+        log: The log's path beneath the root folder, where it is not named after the run.
     """
 
     keeper: int
     cgroup_parent: str
     scratch_dir: str
     input: bool = False
+    output: OutputKind = "direct"
     capture: int | None = None
+    kept: bool = False
+    scratch: str = ""
+    log: str = ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ardock.engine.keepers.program import Program
-from ardock.model.errors import KeeperLost
 from ardock.model.messages import Exit, Start
 from ardock.model.records import ExitRecord, RunResult, Timings
 
@@ -45,12 +44,19 @@ async def complete(program: Program, end: Exit, max_output: int) -> tuple[bytes,
 
 
 def run_result(
-    program: Program, end: Exit, max_output: int, *, stdout: bytes, stderr: bytes, index: int = 0
+    program: Program,
+    container_id: str,
+    end: Exit,
+    max_output: int,
+    *,
+    output: tuple[bytes, bytes] | None = None,
+    index: int = 0,
 ) -> RunResult:
-    """What `run` returns."""
+    """What `run` returns; `output` is both streams where the exit message has not the whole of them."""
+    stdout, stderr = output or (end.stdout, end.stderr)
     start = program.start
     return RunResult(
-        id=program.id,
+        id=container_id,
         index=index,
         exit_code=end.code,
         stdout=stdout,
@@ -64,17 +70,4 @@ def run_result(
         started_at=0 if start is None else start.started_at,
         finished_at=end.finished_at,
         timings=NO_TIMINGS if start is None else start.timings,
-    )
-
-
-def lost_record(program: Program, error: KeeperLost, now: int) -> ExitRecord:
-    """The record of a program whose keeper died."""
-    del error
-    return ExitRecord(
-        id=program.id,
-        exec_id=program.exec_id,
-        exit_code=255,
-        reason="lost",
-        started_at=0 if program.start is None else program.start.started_at,
-        finished_at=now,
     )

@@ -100,6 +100,10 @@ class Roots:
             tuple[tuple[Identity, ...], str, tuple[str, ...]], tuple[tuple[tuple[Stamp, ...], ...], User]
         ] = {}
 
+    def keys_from(self, key: int) -> None:
+        """Give no key below this one from now on: keepers that were adopted may still hold them."""
+        self._next_key = max(self._next_key, key)
+
     def get(self, path: str, field: str = "rootfs") -> Root:
         """The root at `path`.
 

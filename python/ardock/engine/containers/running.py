@@ -6,25 +6,19 @@ import os
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Self
 
-import msgspec
-import trio
-
-from ardock.engine.containers import plan as planner
-from ardock.engine.containers.resolve import Resolver
-from ardock.engine.containers.results import exit_record, lost_record
-from ardock.engine.containers.roots import Root
+from ardock.engine.containers.container import Container
+from ardock.engine.containers.results import exit_record
 from ardock.engine.containers.streams import InputStream, OutputStream, TerminalStream
-from ardock.engine.facts import Facts
 from ardock.engine.keepers.program import Program
-from ardock.model.errors import ArdockError, InvalidArgument, KeeperLost, NotRunning
-from ardock.model.messages import Exec, Output
+from ardock.model.errors import InvalidArgument, KeeperLost, NotRunning
 from ardock.model.records import ExitRecord, Timings
 from ardock.model.sizes import parse_signal
 from ardock.model.spec import ContainerSpec, ExecSpec
 
-_encode: Final = msgspec.msgpack.Encoder().encode
+if TYPE_CHECKING:
+    from ardock.engine.containers.service import Containers
 
 
 class RunningProgram:
@@ -42,13 +36,12 @@ class RunningProgram:
         terminal: With `tty`: the terminal, for both directions; reading gives b"" once the program has closed it.
     """
 
-    def __init__(self, program: Program, *, tty: bool, stdin_open: bool) -> None:
-        """Made by `Containers.start` and `RunningContainer.exec` alone."""
+    def __init__(self, program: Program, container_id: str, *, tty: bool, stdin_open: bool, tapped: bool) -> None:
+        """Made by `Containers` alone; `tapped`: output comes through pipes of the keeper's, not from the program's own."""
         start = program.start
         assert start is not None, "it was started"
         self._program = program
-        self._acked = False
-        self.id: str = program.id
+        self.id: str = container_id
         self.exec_id: str | None = program.exec_id
         self.pid: int = start.pid
         self.started_at: int = start.started_at
@@ -60,7 +53,9 @@ class RunningProgram:
         self._lost_at = 0
         fds, program.fds = program.fds, []
         if tty:
-            self.terminal = TerminalStream(fds.pop(0)) if fds else None
+            if fds:
+                terminal = fds.pop(0)
+                self.terminal = TerminalStream(terminal, output=fds.pop(0) if tapped and fds else None)
         else:
             if stdin_open and fds:
                 self.stdin = InputStream(fds.pop(0), lambda: program.connection.close_stdin(program))
@@ -86,10 +81,17 @@ class RunningProgram:
         """How it ended; None while it runs. Reason ``lost`` where its keeper died."""
         program = self._program
         if program.exit is not None:
-            return exit_record(program.id, program.exec_id, program.start, program.exit)
+            return exit_record(self.id, self.exec_id, program.start, program.exit)
         if isinstance(program.error, KeeperLost):
             self._lost_at = self._lost_at or time.time_ns()
-            return lost_record(program, program.error, self._lost_at)
+            return ExitRecord(
+                id=self.id,
+                exec_id=self.exec_id,
+                exit_code=255,
+                reason="lost",
+                started_at=self.started_at,
+                finished_at=self._lost_at,
+            )
         return None
 
     @property
@@ -109,7 +111,6 @@ class RunningProgram:
         await self._program.until_over()
         if self._program.error is not None:
             raise self._program.error
-        self._ack()
         record = self.exit
         assert record is not None, "over, and not failed"
         return record
@@ -145,15 +146,13 @@ class RunningProgram:
         try:
             await self._program.kill()
         finally:
-            self._ack()
-            for stream in (self.stdin, self.stdout, self.stderr, self.terminal):
-                if stream is not None:
-                    stream.close()
+            self.release()
 
-    def _ack(self) -> None:
-        if not self._acked and self._program.exit is not None:
-            self._acked = True
-            self._program.connection.ack(self.id, self.exec_id)
+    def release(self) -> None:
+        """Close its streams and let it go on by itself. Safe to call again."""
+        for stream in (self.stdin, self.stdout, self.stderr, self.terminal):
+            if stream is not None:
+                stream.close()
 
     async def __aenter__(self) -> Self:
         """Itself."""
@@ -166,47 +165,16 @@ class RunningProgram:
         await self.aclose()
 
 
-class ExecPlanner:
-    """What is needed to plan an exec."""
-
-    def __init__(self, resolver: Resolver, facts: Facts) -> None:
-        """Look up with `resolver`."""
-        self.resolver = resolver
-        self.facts = facts
-
-    def message(
-        self, program: Program, req: int, spec: ExecSpec, container: ContainerSpec, roots: tuple[Root, ...]
-    ) -> bytes:
-        """The message that joins `spec` to `container`, without its descriptors' index and number.
-
-        Raises:
-            ArdockError: As `Resolver` and `plan_exec`.
-        """
-        resolver = self.resolver
-        user = resolver.roots.user(roots, container.user if spec.user is None else spec.user, container.group_add)
-        seccomp = resolver.seccomp(container, privileged=spec.privileged, joining=True)
-        if seccomp is not None:
-            program.connection.add_seccomp(seccomp, resolver.code(seccomp))
-        hostname = container.hostname or program.id[: planner.SHORT_ID]
-        assert program.exec_id is not None, "it is an exec's program"
-        message = Exec(
-            req=req,
-            id=program.id,
-            exec=program.exec_id,
-            spec=planner.plan_exec(spec, container, self.facts, user=user, seccomp=seccomp, hostname=hostname),
-            output=Output(direct=True),
-        )
-        return _encode(message)[:-2]
-
-
 class RunningContainer(RunningProgram):
-    """A container that was started."""
+    """A throw-away container that was started."""
 
-    def __init__(self, program: Program, spec: ContainerSpec, exec_planner: ExecPlanner) -> None:
-        """Made by `Containers.start` alone."""
-        super().__init__(program, tty=spec.tty, stdin_open=spec.stdin_open)
-        self.spec = spec
-        self._exec_planner = exec_planner
+    def __init__(self, container: Container, program: Program, containers: Containers, *, tapped: bool) -> None:
+        """Made by `Containers.spawn` alone."""
+        spec = container.spec
+        super().__init__(program, container.id, tty=spec.tty, stdin_open=spec.stdin_open, tapped=tapped)
+        self.spec: ContainerSpec = spec
+        self._container = container
+        self._containers = containers
 
     async def stop(self, timeout: float | None = None) -> ExitRecord:
         """Send its stop signal, wait, then SIGKILL.
@@ -217,13 +185,7 @@ class RunningContainer(RunningProgram):
         Raises:
             KeeperLost: The keeper died.
         """
-        program = self._program
-        if not program.over:
-            await program.connection.signal(program, parse_signal(self.spec.stop_signal, "stop_signal"))
-            with trio.move_on_after(self.spec.stop_timeout if timeout is None else timeout):
-                await program.until_over()
-        if not program.over:
-            await program.kill()
+        await self._containers.stop_container(self._container, timeout=timeout)
         return await self.wait()
 
     async def exec(self, argv: Sequence[str] | ExecSpec) -> RunningProgram:
@@ -233,23 +195,4 @@ class RunningContainer(RunningProgram):
             NotRunning: The container has ended.
             As `Containers.run` for the rest.
         """
-        spec = argv if isinstance(argv, ExecSpec) else ExecSpec(argv=tuple(argv))
-        if self._program.over:
-            raise NotRunning(f"container {self.id[:12]} is not running")
-        connection = self._program.connection
-        paths = self.spec.layers or (self.spec.rootfs or "/",)
-        await connection.slot()
-        try:
-            roots = tuple([self._exec_planner.resolver.roots.get(path) for path in paths])
-            program = Program(connection, self.id, os.urandom(16).hex())
-            req = connection.next_req()
-            message = self._exec_planner.message(program, req, spec, self.spec, roots)
-        except ArdockError:
-            connection.release_slot()
-            raise
-        connection.launch(program, req, message, ())
-        await program.until_answered_or_end()
-        if program.start is None:
-            assert program.error is not None, "answered without a start"
-            raise program.error
-        return RunningProgram(program, tty=spec.tty, stdin_open=spec.stdin_open)
+        return await self._containers.exec_in(self._container, argv)

@@ -71,6 +71,11 @@ class InputStream(SendStream):
             closed, self._closed = self._closed, None
             closed()
 
+    def detach(self) -> None:
+        """Close this end at once, and leave the input open: the keeper holds another."""
+        self._closed = None
+        self._stream.close()
+
     async def aclose(self) -> None:
         """As `close`, with a checkpoint."""
         self.close()
@@ -80,12 +85,15 @@ class InputStream(SendStream):
 class TerminalStream(trio.abc.Stream):
     """The outer side of a program's terminal, for both directions."""
 
-    def __init__(self, fd: int) -> None:
-        """Own `fd`."""
+    def __init__(self, fd: int, output: int | None = None) -> None:
+        """Own `fd`, and the pipe `output` from which what the terminal shows is read instead."""
         self._stream = trio.lowlevel.FdStream(fd)
+        self._output = None if output is None else trio.lowlevel.FdStream(output)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Some bytes, at least one; b"" once no process has the terminal open any more."""
+        if self._output is not None:
+            return await self._output.receive_some(max_bytes)
         try:
             return await self._stream.receive_some(max_bytes)
         except trio.BrokenResourceError as error:
@@ -109,7 +117,10 @@ class TerminalStream(trio.abc.Stream):
     def close(self) -> None:
         """Close this side at once (the keeper holds another copy: the program sees no hang-up)."""
         self._stream.close()
+        if self._output is not None:
+            self._output.close()
 
     async def aclose(self) -> None:
         """As `close`, with a checkpoint."""
-        await self._stream.aclose()
+        self.close()
+        await trio.lowlevel.checkpoint()

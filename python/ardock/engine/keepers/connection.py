@@ -56,6 +56,7 @@ class Connection:
         roots: Keys of the root mounts that it holds.
         seccomp: Hashes of the seccomp programs that it holds.
         lost: Why it is gone; None while it is there.
+        next_root: Greater than the key of every root that it has ever held.
     """
 
     def __init__(self, client: _core.KeeperClient, number: int) -> None:
@@ -66,6 +67,7 @@ class Connection:
         self.roots: set[int] = set()
         self.seccomp: set[str] = set()
         self.lost: KeeperLost | None = None
+        self.next_root = 1
         self._client = client
         self._capacity = 0
         self._window = 0
@@ -75,6 +77,7 @@ class Connection:
         self._calls: dict[int, _Call] = {}
         self._req = 0
         self._outbox = Outbox()
+        self._news: list[m.Started | m.Ended | m.Failed] | None = None
         self._acks: list[tuple[str, str | None]] = []
         self._sender: Task | None = None
         self._blocked = False
@@ -119,6 +122,7 @@ class Connection:
         self.pid = reply.pid
         self._window = max(1, reply.window)
         self._capacity = reply.capacity
+        self.next_root = reply.next_root
 
     async def _first_reply(self) -> m.Reply:
         self._client.send(b"\x91" + _encode(m.Hello(version=m.VERSION)), [])
@@ -248,6 +252,41 @@ class Connection:
             self._send_ready()
         self._kick()
 
+    def adopt(self, entry: m.Entry) -> tuple[Program, list[Program]]:
+        """Take over what an earlier engine has launched: a container's program and its execs.
+
+        Those that have ended are acknowledged like any other; those that are still being launched are answered later.
+        """
+        program = Program(self, entry.id)
+        program.start = entry.started
+        program.exit = entry.exit
+        if entry.exit is None:
+            self.programs[entry.id, None] = program
+        execs: list[Program] = []
+        for exec_id, end in entry.execs:
+            joined = Program(self, entry.id, exec_id)
+            # It may still be being launched; whoever asks then finds it not running.
+            joined.exit = end
+            if end is None:
+                self.programs[entry.id, exec_id] = joined
+            execs.append(joined)
+        return program, execs
+
+    def adopted_all(self) -> None:
+        """All entries are adopted: hand on what was told of them meanwhile."""
+        news, self._news = self._news, None
+        for reply in news or ():
+            if isinstance(reply, m.Ended):
+                self._ended(reply, [])
+            elif isinstance(reply, m.Started):
+                self._started(reply, [])
+            else:
+                self._failed(reply)
+
+    def _unknown(self, reply: m.Started | m.Ended | m.Failed) -> None:
+        if self._news is not None:
+            self._news.append(reply)
+
     def add_root(self, key: int, fd: int) -> None:
         """Hand over a root mount, before the first launch that needs it. `fd` is owned from now on."""
         self.roots.add(key)
@@ -293,6 +332,18 @@ class Connection:
         request = m.Resize(req=req, id=program.id, exec=program.exec_id, rows=rows, cols=columns)
         await self._request(req, request, m.Done)
 
+    async def attach(self, program: Program) -> tuple[int, list[int]]:
+        """Descriptors of its streams.
+
+        Returns:
+            Which there are (1 standard input or the terminal for writing, 2 output, 4 standard error, 8 the terminal itself),
+            and they in that order; owned by the caller.
+        """
+        req = self.next_req()
+        call = self._queue(req, m.Attach(req=req, id=program.id, exec=program.exec_id))
+        reply = self._expect(await self._answer(req, call), m.Attached)
+        return reply.streams, call.fds
+
     def close_stdin(self, program: Program) -> None:
         """Have the keeper close its copy of the standard input, without waiting for its answer."""
         if not self.lost and not program.over:
@@ -306,7 +357,11 @@ class Connection:
         return (await self._request(req, request, m.Piece)).data
 
     async def entries(self) -> list[m.Entry]:
-        """Everything that the keeper holds."""
+        """Everything that the keeper holds.
+
+        What is told from then on of programs that nobody has adopted yet is kept until `adopted_all`.
+        """
+        self._news = []
         req = self.next_req()
         call = self._queue(req, m.List(req=req))
         self._expect(await self._answer(req, call), m.Done)
@@ -439,40 +494,45 @@ class Connection:
 
     def _ended(self, reply: m.Ended, fds: list[int]) -> int:
         key = (reply.id, reply.exec)
+        launched = self._launching.pop(reply.req, None)
+        program = self.programs.pop(key, None)
+        if launched is not None:
+            self.release_slot()
+        if program is None:
+            self._unknown(reply)
+            return 0
         if reply.started is not None:
-            program = self._launching.pop(reply.req, None)
-            if program is None:
-                return 0
-            self.programs.pop(key, None)
             program.start = reply.started
             program.fds = _take(fds, reply.fds)
-            program.exit = reply.exit
-            self.release_slot()
-        else:
-            program = self.programs.pop(key, None)
-            if program is None:
-                return 0
-            program.exit = reply.exit
+        program.exit = reply.exit
         program.changed()
         return reply.fds[1]
 
     def _started(self, reply: m.Started, fds: list[int]) -> int:
         program = self._launching.pop(reply.req, None)
-        if program is None:
-            return 0
+        if program is not None:
+            self.release_slot()
+        else:
+            # Launched by an earlier engine: known by its name alone.
+            program = self.programs.get((reply.id, reply.exec))
+            if program is None:
+                self._unknown(reply)
+                return 0
         program.start = reply.started
         program.fds = _take(fds, reply.fds)
-        self.release_slot()
         program.changed()
         return reply.fds[1]
 
     def _failed(self, reply: m.Failed) -> None:
-        program = self._launching.pop(reply.req, None)
-        if program is not None:
-            self.programs.pop((program.id, program.exec_id), None)
-            program.error = mapping.launch_error(reply.error)
+        launched = self._launching.pop(reply.req, None)
+        program = self.programs.pop((reply.id, reply.exec), None)
+        if launched is not None:
             self.release_slot()
-            program.changed()
+        if program is None:
+            self._unknown(reply)
+            return
+        program.error = mapping.launch_error(reply.error)
+        program.changed()
 
     def _answered(
         self, reply: m.Welcome | m.Attached | m.Entry | m.Piece | m.Info | m.Done | m.Error, fds: list[int]

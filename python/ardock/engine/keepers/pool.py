@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ import trio
 
 from ardock import _core
 from ardock.engine.folders import Folders
-from ardock.engine.keepers.adopt import adopt_one
+from ardock.engine.keepers.adopt import Dead, Living, find_one, tidy_dead
 from ardock.engine.keepers.connection import Connection
 from ardock.model.errors import ArdockError, CapacityExceeded, EngineClosed, FolderUnusable, KeeperUnavailable
 
@@ -82,7 +83,7 @@ class KeeperPool:
         with trio.CancelScope(shield=True):
             connection = await trio.to_thread.run_sync(self._spawn, number)
             await connection.greet()
-        self._nursery.start_soon(self._serve, connection)
+        self._nursery.start_soon(self.serve, connection)
         if connection.room <= _SPARE:
             connection.close()
             raise CapacityExceeded(
@@ -91,16 +92,27 @@ class KeeperPool:
         self.connections.append(connection)
         return connection
 
-    async def _serve(self, connection: Connection) -> None:
+    def adopt(self, connection: Connection) -> None:
+        """Use a keeper that an earlier engine has started; its connection is served by `serve` already."""
+        # The earlier engine has removed it where nothing was in it.
+        self._folders.scratch(connection.number).mkdir(mode=0o700, exist_ok=True)
+        self.connections.append(connection)
+
+    async def serve(self, connection: Connection) -> None:
         """Serve a connection to its end, and where the keeper is to blame for that, tidy up behind it.
 
         None of its containers may go on unowned: those that survived their keeper (or whose keeper has merely ended the
         connection) are killed here. Their callers have been told that they are lost.
         """
         await connection.run()
-        if not self.closed:
-            with contextlib.suppress(ArdockError):  # What cannot be done now is left for the next engine.
-                await adopt_one(self._folders, connection.number, self._nursery)
+        if self.closed:
+            return
+        with contextlib.suppress(ArdockError):  # What cannot be done now is left for the next engine.
+            found = await find_one(self._folders, connection.number, self._nursery)
+            if isinstance(found, Living):
+                await _end_living(found)
+            elif isinstance(found, Dead):
+                await trio.to_thread.run_sync(tidy_dead, self._folders, found.number)
 
     def _spawn(self, number: int) -> Connection:
         folder = self._folders.keepers / str(number)
@@ -121,13 +133,9 @@ class KeeperPool:
             raise KeeperUnavailable(f"keeper {number} cannot be reached: {error.strerror}") from None
 
     async def close(self) -> None:
-        """Kill what still runs, await it, acknowledge it, and let the keepers end."""
+        """Send what is queued and close the connections: the keepers go on with what they hold, those with nothing end."""
         self.closed = True
         with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                for connection in self.connections:
-                    for program in list(connection.programs.values()):
-                        nursery.start_soon(program.kill)
             for connection in self.connections:
                 await connection.flush()
                 connection.close()
@@ -135,6 +143,28 @@ class KeeperPool:
             # Empty unless its keeper has not yet tidied up behind itself; then the next engine removes it.
             with contextlib.suppress(OSError):
                 self._folders.scratch(connection.number).rmdir()
+
+
+async def _end_living(found: Living) -> None:
+    """Kill what runs on a keeper that has ended our connection, and let it go: all of that was told to be lost."""
+    connection = found.connection
+    with trio.CancelScope(shield=True):
+        entries = found.entries
+        pause = 0.005
+        while any(entry.exit is None for entry in entries):
+            for entry in entries:
+                # One that is still being launched is killed in a later round.
+                if entry.exit is None and entry.started is not None:
+                    await connection.signal_id(entry.id, None, signal.SIGKILL)
+            await trio.sleep(pause)
+            pause = min(pause * 2, 0.1)
+            entries = await connection.entries()
+        for entry in entries:
+            for exec_id, _ in entry.execs:
+                connection.ack(entry.id, exec_id)
+            connection.ack(entry.id, None)
+        await connection.flush()
+        connection.close()
 
 
 def keeper_binary() -> Path:

@@ -27,11 +27,15 @@ class Program:
         start: Details of its start, once it runs.
         exit: How it ended, once it has.
         error: Why it did not start (`LaunchFailed`), or that it was lost (`KeeperLost`).
+        holds: What must still be done before the keeper may forget its exit (see `let_go`).
         fds: The descriptors that came with the start (with ``direct`` output); whoever takes them empties the list.
         kill_sent: It was sent SIGKILL by us.
         timed_out: It was killed because its time was up.
-        on_answer: Called once when the launch is answered (started, ended or failed): its launch slot is free.
-        on_end: Called once when it has ended, failed or is lost.
+        oom_told: `on_oom` was called.
+        on_release: Called once when the launch is answered (started, ended or failed): what was held for it is free.
+        on_answer: Called once after that.
+        on_end: Called once when it has ended, failed or is lost; after `on_answer`.
+        on_oom: Called each time that the kernel has killed a process of the container for want of memory.
     """
 
     __slots__ = (
@@ -42,10 +46,14 @@ class Program:
         "exec_id",
         "exit",
         "fds",
+        "holds",
         "id",
         "kill_sent",
         "on_answer",
         "on_end",
+        "on_oom",
+        "on_release",
+        "oom_told",
         "start",
         "timed_out",
     )
@@ -59,10 +67,14 @@ class Program:
         self.exit: Exit | None = None
         self.error: ArdockError | None = None
         self.fds: list[int] = []
+        self.holds = 1
         self.kill_sent = False
         self.timed_out = False
-        self.on_answer: Callable[[], None] | None = None
+        self.oom_told = False
+        self.on_release: Callable[[], None] | None = None
+        self.on_answer: Callable[[Program], None] | None = None
         self.on_end: Callable[[Program], None] | None = None
+        self.on_oom: Callable[[Program], None] | None = None
         self._start_waiters: list[Task] = []
         self._end_waiters: list[Task] = []
 
@@ -102,8 +114,6 @@ class Program:
             # Even where it is answered by now: the answer may come between the cancellation and this task's turn.
             await self.kill()
             self.close_fds()
-            if self.exit is not None:
-                self.connection.ack(self.id, self.exec_id)
             raise
 
     async def until_over(self) -> None:
@@ -125,9 +135,12 @@ class Program:
 
     def changed(self) -> None:
         """Tell everybody: called by the connection after it has set `start`, `exit` or `error`."""
+        if self.on_release is not None:
+            on_release, self.on_release = self.on_release, None
+            on_release()
         if self.on_answer is not None:
             on_answer, self.on_answer = self.on_answer, None
-            on_answer()
+            on_answer(self)
         if self._start_waiters:
             self._wake(self._start_waiters)
         if self.exit is not None or self.error is not None:
@@ -148,6 +161,12 @@ class Program:
         for fd in self.fds:
             os.close(fd)
         self.fds = []
+
+    def let_go(self) -> None:
+        """One of `holds` is done; with the last one the keeper is told to forget the exit."""
+        self.holds -= 1
+        if self.holds == 0 and self.exit is not None:
+            self.connection.ack(self.id, self.exec_id)
 
     async def kill(self) -> None:
         """Make it end and wait for that, also when cancelled. Does nothing where it is over."""
