@@ -28,7 +28,7 @@ class LogWriter:
         self.text = b""
         self.records: list[tuple[int, int, bytes, int]] = []
         self.turns = 0
-        self.fd = self._create()
+        self.fd = self._create("log")
 
     def name(self, number: int) -> Path:
         return self.folder / (f"log.{number}" if number else "log")
@@ -63,22 +63,23 @@ class LogWriter:
         os.ftruncate(self.fd, self.size)
 
     def turn(self) -> None:
-        if self.max_files == 1:
-            self.name(0).unlink()
+        fresh = self._create("log.new")
         for number in reversed(range(self.max_files - 1)):
             self.pause()
             if self.name(number).exists():
                 self.name(number).rename(self.name(number + 1))
         self.pause()
+        (self.folder / "log.new").rename(self.name(0))
+        self.pause()
         os.close(self.fd)
-        self.fd = self._create()
+        self.fd = fresh
         self.turns += 1
 
     def close(self) -> None:
         os.close(self.fd)
 
-    def _create(self) -> int:
-        fd = os.open(self.name(0), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    def _create(self, name: str) -> int:
+        fd = os.open(self.folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self.pause()
         os.write(fd, log_format.file_header(len(self.text)))
         self.size = log_format.FILE_HEADER
