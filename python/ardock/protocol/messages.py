@@ -136,6 +136,7 @@ def _notified(name: str, params: msgspec.Raw) -> Message:
             return Cancel(*_one_id(params))
         case "error":
             return Failed(*_error(params))
-    raise ValueError(
-        f"there is no notification {name!r}; there are bytes, end, items, items_end, credit, cancel and error"
-    )
+        case _:
+            raise ValueError(
+                f"there is no notification {name!r}; there are bytes, end, items, items_end, credit, cancel and error"
+            )

@@ -302,7 +302,9 @@ class ServerSession(_Session):
     def _admit(self, message: Message) -> bool:
         if isinstance(message, Request):
             if message.id in self._calls:
-                raise ValueError(f"call {message.id} is under way already: its number may be used again after its answer")
+                raise ValueError(
+                    f"call {message.id} is under way already: its number may be used again after its answer"
+                )
             self._calls.add(message.id)
             return True
         if isinstance(message, Cancel):
