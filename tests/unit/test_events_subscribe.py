@@ -106,6 +106,17 @@ async def test_cursor_is_a_place_that_is_in_the_journal(tmp_path: Path) -> None:
         assert state.committed == 2
 
 
+async def test_cursor_does_not_wait_for_a_disk_for_ever(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (state, _):
+        await state.commit_and_wait(events(1))
+        with no_commit(tmp_path):
+            state.commit(events(2))
+            cursor = await journal(state).cursor()
+            assert cursor == Cursor(state.epoch, 1)
+        async with journal(state).subscribe(since=cursor) as subscription:
+            assert numbers(await take(subscription, 1)) == [2]
+
+
 async def test_it_goes_on_across_epochs(tmp_path: Path) -> None:
     async with opened(tmp_path, boot_id="a") as (state, _):
         await state.commit_and_wait(events(1, 2, 3))

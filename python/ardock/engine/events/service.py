@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from ardock.engine.events.filters import Resolve, compile_filters
 from ardock.engine.events.subscription import Subscription
@@ -10,6 +11,9 @@ from ardock.engine.state.state import State
 from ardock.model.container import Filters
 from ardock.model.errors import InvalidArgument
 from ardock.model.events import Cursor
+
+# s: a commit takes milliseconds, or the disk is full.
+_PATIENCE: Final = 1.0
 
 
 class JournalEvents:
@@ -29,10 +33,10 @@ class JournalEvents:
         """The place after the last event.
 
         What has happened and is not in the journal yet is waited for: a place that is told is there after every end of the
-        process, too.
+        process, too. Where it cannot be written now (the disk is full) the place is before it: it comes when it is written.
         """
         state = self._state
-        await state.until_committed(state.assigned)
+        await state.until_committed(state.assigned, _PATIENCE)
         return Cursor(state.epoch, state.committed)
 
     def subscribe(

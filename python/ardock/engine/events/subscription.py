@@ -23,7 +23,7 @@ from ardock.model.events import Cursor, Event, EventItem, Gap, Heartbeat
 
 # Of the journal, for each subscriber that is behind what is in memory.
 _READ_BYTES: Final = 64 << 10
-# s between two looks at the wall clock, which may step: when a subscription ends.
+# s between two looks at the wall clock, which may step (when a subscription ends), and for which a commit is waited for.
 _LOOK: Final = 1.0
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
@@ -185,8 +185,8 @@ class Subscription:
     async def _look_up(self) -> None:
         """Find the place of a wall clock; that of now where it is in the future."""
         assert self._from is not None
-        # What has happened is in the journal only when it is written.
-        await self._state.until_committed(self._state.assigned)
+        # What has happened is found only when it is written. Where it cannot be now, it comes after all that is found.
+        await self._state.until_committed(self._state.assigned, _LOOK)
         committed = self._state.committed
         found = await self._state.place_at(self._from)
         self._seq = committed if found is None else found
