@@ -96,6 +96,7 @@ class FakeEngine:
         self.requests: queue.Queue[Request] = queue.Queue()
         self._connections: list[Connection] = []
         self._listener: socket.socket | None = None
+        self._lock = threading.Lock()
         self.listen()
 
     def listen(self) -> None:
@@ -110,7 +111,12 @@ class FakeEngine:
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
-                self._connections.append(Connection(self, listener.accept()[0]))
+                accepted = listener.accept()[0]
+                with self._lock:
+                    if self._listener is not listener:  # Dropped in between.
+                        accepted.close()
+                        return
+                    self._connections.append(Connection(self, accepted))
 
     def expect(self, method: str, seconds: float = 10) -> Request:
         """The next request, which has to be this one."""
@@ -135,12 +141,13 @@ class FakeEngine:
 
     def drop(self) -> None:
         """End as an owner that is killed: nobody listens any more, all connections are gone."""
-        if self._listener is not None:
+        with self._lock:
+            listener, self._listener = self._listener, None
+            connections, self._connections = self._connections, []
+        if listener is not None:
             # A listener that is shut down wakes its accept(2); one that is closed does not.
             with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
-        for connection in self._connections:
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        for connection in connections:
             connection.close()
-        self._connections.clear()

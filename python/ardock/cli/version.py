@@ -44,18 +44,25 @@ def show(settings: Settings, values: Values, arguments: list[str]) -> int:
     """Print the versions, and what they run on."""
     check_count("version", arguments, 0, 0)
     from ardock.cli.present import present
+    from ardock.model.errors import ArdockError
     from ardock.protocol.methods import INFO, NoParams
 
     server: Struct | None = None
-    with present(settings) as engine:
-        if engine is not None:
-            server = _server(engine.greet(), engine.call(INFO, NoParams()))
+    problem: ArdockError | None = None
+    try:
+        with present(settings) as engine:
+            if engine is not None:
+                server = _server(engine.greet(), engine.call(INFO, NoParams()))
+    except ArdockError as error:
+        problem = error  # As docker: our own version is told in any case.
     shown: Struct = {"Client": _client(), "Server": server}
     render = values.one(FORMAT)
     try:
         write([render(shown)] if render is not None else _text(_client(), server))
     except TemplateError as error:
         raise CliError(f"--format: {error}", FAILED) from error
+    if problem is not None:
+        raise CliError(problem.message, FAILED)
     return 0
 
 

@@ -54,9 +54,15 @@ def _title(value: object) -> str:
     """strings.Title: the first letter of each word; `str.title` would make the others small."""
     shown = _string(value)
     return "".join(
-        letter.upper() if index == 0 or not (shown[index - 1].isalnum() or shown[index - 1] in "_'") else letter
-        for index, letter in enumerate(shown)
+        letter.upper() if index == 0 or _separates(shown[index - 1]) else letter for index, letter in enumerate(shown)
     )
+
+
+def _separates(letter: str) -> bool:
+    """Go's isSeparator: in ASCII all but letters, digits and the underscore, else blanks."""
+    if letter.isascii():
+        return not (letter.isalnum() or letter == "_")
+    return letter.isspace()
 
 
 def _pad(value: object, before: object, after: object) -> str:
