@@ -17,7 +17,7 @@ import trio
 ENGINE = "0123abcd"
 
 
-class Lost(Exception):
+class LostError(Exception):
     """The client has closed the connection."""
 
 
@@ -47,7 +47,7 @@ class Peer:
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 data = await self.stream.receive_some(1 << 20)
             if not data:
-                raise Lost
+                raise LostError
             self.pieces.append(len(data))
             self._unpacker.feed(data)
 
@@ -71,19 +71,19 @@ class Peer:
     async def send(self, *messages: list[Any]) -> None:
         await self.stream.send_all(b"".join(msgpack.packb(message) for message in messages))
 
-    async def reply(self, number: int, result: Any) -> None:
+    async def reply(self, number: int, result: object) -> None:
         await self.send([1, number, None, result])
 
-    async def fail(self, number: int, code: str, message: str = "no", **details: Any) -> None:
+    async def fail(self, number: int, code: str, message: str = "no", **details: str | int) -> None:
         await self.send([1, number, {"code": code, "message": message, "details": details}, None])
 
-    async def notify(self, name: str, *params: Any) -> None:
+    async def notify(self, name: str, *params: object) -> None:
         await self.send([2, name, list(params)])
 
     async def until_lost(self) -> list[list[Any]]:
         """What came until the client closed the connection."""
         rest = []
-        with contextlib.suppress(Lost):
+        with contextlib.suppress(LostError):
             while True:
                 rest.append(await self.receive())
         return rest

@@ -83,9 +83,7 @@ async def test_long_output_comes_beside_the_result(server: ScriptedServer, nurse
     assert result.truncated
 
 
-async def test_what_is_asked_for_in_one_tick_leaves_in_one_write(
-    server: ScriptedServer, nursery: trio.Nursery
-) -> None:
+async def test_what_is_asked_for_in_one_tick_leaves_in_one_write(server: ScriptedServer, nursery: trio.Nursery) -> None:
     """And the replies of one read wake all their callers: no task, no write of its own for a call."""
     sizes: list[int] = []
 
@@ -115,9 +113,9 @@ async def test_what_is_asked_for_in_one_tick_leaves_in_one_write(
 
 
 ALL = {
-    code: kind
-    for code, kind in ((kind.code, kind) for kind in vars(errors).values() if isinstance(kind, type))
-    if issubclass(kind, errors.ArdockError) and kind is not errors.ArdockError
+    kind.code: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, errors.ArdockError) and kind is not errors.ArdockError
 }
 
 
@@ -256,9 +254,7 @@ async def test_more_calls_than_the_engine_takes_wait_for_room(server: ScriptedSe
     async def script() -> None:
         nonlocal most
         async with server.expecting() as peer:
-            waiting: list[int] = []
-            for _ in range(4000):
-                waiting.append((await peer.call("containers.run"))[0])
+            waiting = [(await peer.call("containers.run"))[0] for _ in range(4000)]
             # One that ends others does not wait.
             number, _ = await peer.call("containers.kill")
             await peer.reply(number, {})

@@ -45,7 +45,7 @@ async def test_what_was_under_way_is_repeated_with_its_request_id(
                 ids[1].append(params["request_id"])
                 numbers.append(number)
             waiting, params = await peer.call("containers.wait")
-            assert params == {"ref": "x"}
+            assert params["ref"] == "x"
             await peer.send(*([1, number, None, {**OUTCOME, "index": at}] for at, number in enumerate(numbers)))
             await peer.reply(waiting, {"id": "c" * 64, "exit_code": 4})
             await peer.until_lost()
@@ -139,9 +139,7 @@ async def test_patience_ends(server: ScriptedServer, nursery: trio.Nursery) -> N
         assert (await engine.containers.list()).seq == 5
 
 
-async def test_another_engine_at_the_same_socket_gets_none_of_it(
-    server: ScriptedServer, nursery: trio.Nursery
-) -> None:
+async def test_another_engine_at_the_same_socket_gets_none_of_it(server: ScriptedServer, nursery: trio.Nursery) -> None:
     async def script() -> None:
         peer = await server.peer()
         await peer.call("containers.run")
@@ -204,9 +202,9 @@ def event(seq: int) -> dict[str, Any]:
     return {"kind": "event", "epoch": EPOCH, "seq": seq, "time": seq, "type": "container", "action": "start", "id": "c"}
 
 
-async def subscribed(peer: Peer, **expected: Any) -> int:
+async def subscribed(peer: Peer, **expected: object) -> int:
     number, params = await peer.call("events.subscribe")
-    assert params == expected
+    assert params == {"heartbeat": 10.0, **expected}
     await peer.notify("items", number, [])
     return number
 

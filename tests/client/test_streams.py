@@ -13,7 +13,7 @@ from ardock.client.trio_client import connect
 from ardock.model import errors
 from ardock.model.records import ExitRecord, Timings
 from ardock.model.spec import ExecSpec
-from tests.client.server import Lost, Peer, ScriptedServer
+from tests.client.server import LostError, Peer, ScriptedServer
 
 ID = "c" * 64
 STARTED = {"id": ID, "pid": 42, "started_at": 7}
@@ -169,7 +169,7 @@ async def test_a_terminal_is_one_stream_and_can_be_resized(server: ScriptedServe
     nursery.start_soon(script)
     async with connect(server.path) as engine:
         async with await engine.containers.spawn(["x"], rootfs="/x", tty=True, stdin_open=True) as program:
-            assert program.stdin is program.stdout is program.stderr is None
+            assert (program.stdin, program.stdout, program.stderr) == (None, None, None)
             assert program.terminal is not None
             await program.terminal.send_all(b"ls\r")
             assert await program.terminal.receive_some() == b"ls\r\n"
@@ -429,7 +429,7 @@ async def test_a_tar_whose_source_fails_is_cancelled(server: ScriptedServer, nur
 
     async def broken() -> AsyncIterator[bytes]:
         yield b"x"
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         raise KeyError("mine")
 
     nursery.start_soon(script)
@@ -482,7 +482,7 @@ async def test_peers_can_tell_a_lost_client(server: ScriptedServer, nursery: tri
 
     async def script() -> None:
         peer = await server.peer()
-        with pytest.raises(Lost):
+        with pytest.raises(LostError):
             await peer.receive()
         lost.set()
 

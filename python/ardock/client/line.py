@@ -35,11 +35,13 @@ _FAREWELL: Final = 10.0
 class Line:
     """Calls to an engine; made by `open_line`."""
 
-    def __init__(self, where: Callable[[], str], patience: float, nursery: trio.Nursery, link: Link) -> None:
+    def __init__(self, where: Callable[[], str], patience: float, link: Link) -> None:
         """Over `link` first."""
         self._where = where
-        self._nursery = nursery
         self._link: Link | None = link
+        # Whoever is cancelled awaits the engine's word for it: what reads that must outlive them.
+        self._scope = trio.CancelScope(shield=True)
+        self._nursery: trio.Nursery | None = None
         self._waiting: deque[Call] = deque()
         # What was cancelled, with the time when the engine must have answered that.
         self._cancelled: deque[tuple[float, Call]] = deque()
@@ -108,6 +110,7 @@ class Line:
         link.session.cancel(call.id)
         link.flush()
         if not self._cancelled:
+            assert self._nursery is not None, "it is up"
             self._nursery.start_soon(self._give_up)
         self._cancelled.append((trio.current_time() + self.patience, call))
         return True
@@ -187,8 +190,17 @@ class Line:
         elif isinstance(message, Credit):
             call.on_credit()
 
-    async def run(self) -> None:
-        """Serve connections until cancelled."""
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        """Serve connections until `close`."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as self._nursery:
+                    task_status.started()
+                    await self._serve()
+        finally:
+            self._end_all()
+
+    async def _serve(self) -> None:
         while True:
             link = self._link
             if link is not None:
@@ -257,21 +269,28 @@ class Line:
     async def close(self) -> None:
         """Cancel what is under way, wait for its end (for a while), and fail what comes later."""
         self._closed = True
-        waiting, self._waiting = self._waiting, deque()
-        for call in waiting:
-            call.finish(EngineClosed("the connection to the engine is closed"))
         link = self._link
-        if link is None:
-            return
-        for number in list(link.calls):
-            link.session.cancel(number)
-        link.flush()
-        with trio.move_on_after(_FAREWELL, shield=True):
-            while link.calls:
-                await self._changed.park()
-        for call in list(link.calls.values()):
+        if link is not None:
+            for number in list(link.calls):
+                link.session.cancel(number)
+            link.flush()
+            with trio.move_on_after(_FAREWELL, shield=True):
+                while link.calls:
+                    await self._changed.park()
+        self._end_all()
+        self._scope.cancel()
+
+    def _end_all(self) -> None:
+        """Nothing is answered any more."""
+        self._closed = True
+        calls = list(self._waiting)
+        self._waiting.clear()
+        if self._link is not None:
+            calls.extend(self._link.calls.values())
+            self._link.calls.clear()
+        for call in calls:
             call.finish(EngineClosed("the connection to the engine is closed"))
-        link.calls.clear()
+        self._changed.unpark_all()
 
 
 def _first(group: BaseExceptionGroup[ArdockError]) -> ArdockError:
@@ -293,15 +312,14 @@ async def open_line(where: Callable[[], str], patience: float) -> AsyncIterator[
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            line = Line(where, patience, nursery, link)
-            nursery.start_soon(line.run)
+            line = Line(where, patience, link)
+            await nursery.start(line.run)
             try:
                 yield line
             except BaseException as error:  # noqa: BLE001 - raised again below, where the nursery does not wrap it in a group
                 failure = error
             finally:
                 await line.close()
-                nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
     finally:
