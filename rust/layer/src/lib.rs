@@ -1,0 +1,31 @@
+//! File trees of images: made from a tar stream or a directory, and named by
+//! the digest of what they hold.
+//!
+//! A tree is written as root into a directory that nobody else may enter.
+//! What it is made from is not trusted: every name in it is resolved beneath
+//! that directory by `openat2`, never by string; no object is ever opened that
+//! the source could have made something else than what was asked for; and what
+//! cannot be kept as it is, is refused by name instead of being left out.
+
+mod attributes;
+mod copy;
+mod digest;
+mod error;
+mod name;
+mod remove;
+pub mod tar;
+mod target;
+mod unpack;
+
+pub use attributes::{Attributes, Time};
+pub use copy::copy_directory;
+pub use digest::Summary;
+pub use error::Error;
+pub use name::Name;
+pub use remove::remove_tree;
+pub use unpack::Unpacker;
+
+/// Asked now and then by what takes long; true: end with [`Error::Cancelled`].
+pub type Cancelled<'a> = &'a dyn Fn() -> bool;
+
+type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,11 @@
+//! Reading tar: a sans-I/O parser of the formats that are about (v7, ustar,
+//! PAX, GNU), fed by pieces of any size.
+//!
+//! References: POSIX `pax` (ustar and extended headers), the GNU tar manual's
+//! "Basic Tar Format", libarchive's tar(5).
+
+mod header;
+mod parser;
+mod pax;
+
+pub use parser::{Entry, Kind, Parser, Sink};

@@ -1,0 +1,340 @@
+//! What goes in comes out, from an archive and from a directory alike.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use ardock_layer::{copy_directory, Error, Summary};
+use common::{is_root, unpack, Archive, Folder};
+use proptest::prelude::*;
+use rustix::fs::{lgetxattr, lsetxattr, XattrFlags};
+
+fn copy(source: &Path, target: &Path) -> Result<Summary, Error> {
+    copy_directory(source, target, &[], &|| false)
+}
+
+/// Everything that a tree keeps, with times, by path.
+fn listing(root: &Path) -> BTreeMap<Vec<u8>, String> {
+    fn walk(root: &Path, at: &Path, out: &mut BTreeMap<Vec<u8>, String>) {
+        let meta = fs::symlink_metadata(at).unwrap();
+        let kind = meta.file_type();
+        let content = if kind.is_file() {
+            format!("{:?}", fs::read(at).unwrap())
+        } else if kind.is_symlink() {
+            format!("{:?}", fs::read_link(at).unwrap().as_os_str().as_bytes())
+        } else {
+            format!("{}", meta.rdev())
+        };
+        let facts = format!(
+            "{kind:?} {:o} {}:{} {}.{} {} {content}",
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            if kind.is_dir() { 0 } else { meta.nlink() }
+        );
+        out.insert(at.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec(), facts);
+        if kind.is_dir() {
+            for entry in fs::read_dir(at).unwrap() {
+                walk(root, &entry.unwrap().path(), out);
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(root, root, &mut out);
+    out
+}
+
+#[test]
+fn an_archive_is_unpacked_with_all_that_it_says() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let long = format!("d/{}", "n".repeat(200));
+    let archive = Archive::default()
+        .raw(b"./", b'5', b"", b"", |block| block[100..108].copy_from_slice(b"0000711\0"))
+        .directory("d")
+        .raw(b"d/suid", b'0', b"", b"#!", |block| {
+            block[100..108].copy_from_slice(b"0104755\0");
+            block[108..116].copy_from_slice(b"0001750\0");
+            block[116..124].copy_from_slice(b"\x80\0\0\0\0\x12\xd6\x87");
+        })
+        .pax(&[(b"mtime", b"-1.5"), (b"SCHILY.xattr.user.key", b"a\0b"), (b"uid", b"70000000")])
+        .file("d/pax", b"content")
+        .raw(b"././@LongLink", b'L', b"", long.as_bytes(), |_| ())
+        .file("short", b"long")
+        .raw(b"name", b'0', b"", b"", |block| block[345..351].copy_from_slice(b"prefix"))
+        .raw(b"v7/", b'0', b"", b"", |block| block[257..265].fill(0))
+        .raw(b"fifo", b'6', b"", b"", |_| ())
+        .symlink("link", "/anywhere/../else")
+        .hard_link("hard", "d/pax")
+        .raw(b"label", b'V', b"", b"", |_| ())
+        .raw(b"old", b'7', b"", &[7; 1000], |_| ())
+        .device("zero", b'3', 1, 5);
+    let (target, result) = archive.unpack(&folder, "target");
+    let summary = result.unwrap();
+    assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o711);
+    let suid = fs::metadata(target.join("d/suid")).unwrap();
+    assert_eq!((suid.mode(), suid.uid(), suid.gid()), (0o104_755, 1000, 1_234_567));
+    let pax = fs::metadata(target.join("d/pax")).unwrap();
+    assert_eq!((pax.mtime(), pax.mtime_nsec(), pax.uid(), pax.nlink()), (-2, 500_000_000, 70_000_000, 2));
+    let mut value = [0; 10];
+    assert_eq!(lgetxattr(target.join("d/pax"), "user.key", &mut value), Ok(3));
+    assert_eq!(&value[..3], b"a\0b");
+    assert_eq!(fs::metadata(target.join("d")).unwrap().mtime(), 15);
+    assert_eq!(fs::read(target.join(&long)).unwrap(), b"long");
+    assert!(target.join("prefix/name").is_file());
+    assert_eq!(fs::metadata(target.join("prefix")).unwrap().mode() & 0o7777, 0o755);
+    assert!(target.join("v7").is_dir());
+    assert!(fs::metadata(target.join("fifo")).unwrap().file_type().is_fifo());
+    assert_eq!(fs::read_link(target.join("link")).unwrap().as_os_str(), "/anywhere/../else");
+    assert_eq!(fs::read(target.join("hard")).unwrap(), b"content");
+    assert_eq!(fs::read(target.join("old")).unwrap(), [7; 1000]);
+    assert!(!target.join("label").exists());
+    assert_eq!((summary.files, summary.size), (12, 2 + 7 + 4 + 1000));
+    // The copy has all of it, and the same digest.
+    let again = folder.make("again");
+    assert_eq!(copy(&target, &again).unwrap(), summary);
+    assert_eq!(listing(&again), listing(&target));
+}
+
+#[test]
+fn the_format_of_the_digest_does_not_change() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let (_, result) = Archive::default()
+        .directory("b")
+        .file("b/c", b"hello")
+        .symlink("a", "b/c")
+        .hard_link("d", "b/c")
+        .pax(&[(b"SCHILY.xattr.user.x", b"y")])
+        .file("e", b"")
+        .unpack(&folder, "target");
+    // By the reader of the format that tests/engine/test_images.py has.
+    let golden = "a648cf6e57cf013c643941d3469f22ba5766d9b606e385b7da74753acdb3a74e";
+    let digest: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&golden[2 * at..2 * at + 2], 16).unwrap()).collect();
+    assert_eq!(result.unwrap().digest[..], digest);
+}
+
+#[test]
+fn every_difference_makes_another_digest_and_times_do_not() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let base = |it: Archive| it.directory("d").file("d/f", b"x").file("g", b"x").symlink("l", "t");
+    let digest = |name: &str, archive: Archive| archive.unpack(&folder, name).1.unwrap().digest;
+    let mut seen = vec![digest("base", base(Archive::default()))];
+    for (name, archive) in [
+        ("more", base(Archive::default()).file("h", b"")),
+        ("content", base(Archive::default()).file("g", b"y")),
+        ("mode", base(Archive::default()).raw(b"g", b'0', b"", b"x", |it| it[105] = b'0')),
+        ("owner", base(Archive::default()).raw(b"g", b'0', b"", b"x", |it| it[113] = b'1')),
+        ("group", base(Archive::default()).raw(b"g", b'0', b"", b"x", |it| it[121] = b'1')),
+        ("root", base(Archive::default()).raw(b".", b'5', b"", b"", |it| it[105] = b'0')),
+        ("target", base(Archive::default()).symlink("l", "u")),
+        ("hard", base(Archive::default()).hard_link("g", "d/f")),
+        ("attribute", base(Archive::default()).pax(&[(b"SCHILY.xattr.user.a", b"")]).file("g", b"x")),
+        ("device", base(Archive::default()).device("g", b'3', 1, 2)),
+        ("minor", base(Archive::default()).device("g", b'3', 1, 3)),
+        ("pipe", base(Archive::default()).device("g", b'6', 0, 0)),
+    ] {
+        let it = digest(name, archive);
+        assert!(!seen.contains(&it), "{name}");
+        seen.push(it);
+    }
+    let other_time = |it: &mut [u8]| it[146] = b'1';
+    assert_eq!(digest("time", base(Archive::default()).raw(b"g", b'0', b"", b"x", other_time)), seen[0]);
+    assert_eq!(
+        digest("label", base(Archive::default()).pax(&[(b"SCHILY.xattr.security.selinux", b"x")]).file("g", b"x")),
+        seen[0]
+    );
+    assert_eq!(digest("order", Archive::default().symlink("l", "t").file("g", b"x").file("d/f", b"x")), seen[0]);
+}
+
+#[test]
+fn what_is_no_archive_is_told_apart() {
+    let folder = Folder::new();
+    let whole = Archive::default().file("a", &[1; 1000]).end();
+    let mut number = 0;
+    let mut result = |data: &[u8]| {
+        number += 1;
+        unpack(data, &folder.make(&number.to_string()), 100).unwrap_err()
+    };
+    assert_eq!(result(b"").to_string(), "it is no tar archive: it is empty");
+    assert_eq!(result(b"hello").to_string(), "it is no tar archive");
+    assert_eq!(result(&[1; 4096]).to_string(), "it is no tar archive");
+    let gzip = [&[0x1f, 0x8b][..], &[0; 1000]].concat();
+    assert_eq!(
+        result(&gzip).to_string(),
+        "it is no tar archive but compressed with gzip: decompress it first (gzip -d)"
+    );
+    for cut in [1, 511] {
+        assert_eq!(result(&whole[..cut]), Error::NoTar(""));
+    }
+    for cut in [512, 1000, 1511] {
+        assert_eq!(result(&whole[..cut]), Error::Cut { offset: cut as u64, name: "a".to_owned() });
+    }
+    // Behind the file, and with the end mark torn.
+    for cut in [1512, 1536, 1600, 2047] {
+        assert_eq!(result(&whole[..cut]), Error::Cut { offset: cut as u64, name: String::new() });
+    }
+    let mut damaged = Archive::default().file("a", b"").file("b", b"").end();
+    damaged[600] ^= 1;
+    assert_eq!(result(&damaged), Error::Damaged { offset: 512, what: "the sum is wrong" });
+    let lone = Archive::default().pax(&[(b"path", b"x")]).end();
+    assert!(matches!(result(&lone), Error::Damaged { offset: 1024, .. }));
+    for (flag, word) in [(b'S', "sparse"), (b'M', "multi-volume"), (b'Z', "no format")] {
+        let odd = Archive::default().raw(b"odd", flag, b"", b"", |_| ()).end();
+        assert!(result(&odd).to_string().contains(word));
+    }
+    for (key, word) in [(&b"GNU.sparse.major"[..], "--sparse"), (b"SCHILY.acl.access", "--no-acls")] {
+        let odd = Archive::default().pax(&[(key, b"1")]).file("odd", b"").end();
+        assert!(result(&odd).to_string().contains(word));
+    }
+    let range = Archive::default().pax(&[(b"uid", b"4294967295")]).file("a", b"").end();
+    assert_eq!(result(&range), Error::Damaged { offset: 1024, what: "the owner is out of range" });
+}
+
+#[test]
+fn a_copy_keeps_holes_and_leaves_mounts_sockets_and_hidden_folders_empty() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let source = folder.make("source");
+    let sparse = fs::File::create(source.join("sparse")).unwrap();
+    sparse.set_len(64 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_at(&sparse, b"middle", 32 << 20).unwrap();
+    fs::create_dir(source.join("store")).unwrap();
+    fs::write(source.join("store/secret"), "x").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(source.join("socket")).unwrap();
+    let target = folder.make("target");
+    let summary = copy_directory(&source, &target, &[&source.join("store")], &|| false).unwrap();
+    assert_eq!((summary.files, summary.size), (2, 64 << 20));
+    let copied = fs::metadata(target.join("sparse")).unwrap();
+    assert_eq!(copied.len(), 64 << 20);
+    assert!(copied.blocks() * 512 < 1 << 20, "{} blocks", copied.blocks());
+    assert_eq!(fs::read(source.join("sparse")).unwrap(), fs::read(target.join("sparse")).unwrap());
+    assert_eq!(fs::read_dir(target.join("store")).unwrap().count(), 0);
+    assert!(!target.join("socket").exists());
+    // The same content, written out, is the same tree.
+    let full = folder.make("full");
+    fs::write(full.join("sparse"), fs::read(source.join("sparse")).unwrap()).unwrap();
+    fs::create_dir(full.join("store")).unwrap();
+    assert_eq!(copy(&full, &folder.make("second")).unwrap().digest, summary.digest);
+}
+
+#[test]
+fn a_copy_keeps_attributes_and_a_name_linked_outside_is_one_file() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let source = folder.make("source");
+    fs::write(source.join("a"), "x").unwrap();
+    lsetxattr(source.join("a"), "trusted.key", b"value", XattrFlags::empty()).unwrap();
+    std::os::unix::fs::symlink("nowhere", source.join("l")).unwrap();
+    lsetxattr(source.join("l"), "trusted.key", b"link", XattrFlags::empty()).unwrap();
+    fs::hard_link(source.join("a"), folder.path().join("outside")).unwrap();
+    let target = folder.make("target");
+    let linked = copy(&source, &target).unwrap();
+    let mut value = [0; 10];
+    assert_eq!(lgetxattr(target.join("a"), "trusted.key", &mut value), Ok(5));
+    assert_eq!(lgetxattr(target.join("l"), "trusted.key", &mut value), Ok(4));
+    fs::remove_file(folder.path().join("outside")).unwrap();
+    assert_eq!(copy(&source, &folder.make("alone")).unwrap(), linked);
+}
+
+#[test]
+fn both_end_when_they_are_cancelled() {
+    let folder = Folder::new();
+    let source = folder.make("source");
+    let hole = fs::File::create(source.join("hole")).unwrap();
+    hole.set_len(1 << 40).unwrap();
+    let asked = std::cell::Cell::new(0);
+    let third = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 3
+    };
+    assert_eq!(copy_directory(&source, &folder.make("copy"), &[], &third), Err(Error::Cancelled));
+    let target = folder.make("tar");
+    let mut unpacker = ardock_layer::Unpacker::new(&target).unwrap();
+    unpacker.feed(&Archive::default().file("a", b"").end()).unwrap();
+    assert_eq!(unpacker.finish(&|| true), Err(Error::Cancelled));
+}
+
+#[test]
+fn a_source_that_is_not_there_or_no_directory_is_named() {
+    let folder = Folder::new();
+    fs::write(folder.path().join("file"), "").unwrap();
+    for (name, errno) in [("absent", rustix::io::Errno::NOENT), ("file", rustix::io::Errno::NOTDIR)] {
+        let error = copy(&folder.path().join(name), &folder.make(&format!("to-{name}"))).unwrap_err();
+        assert!(matches!(&error, Error::Step { name: it, errno: is, .. } if it.ends_with(name) && *is == errno));
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Item {
+    File(String, Vec<u8>, u8),
+    Directory(String),
+    Symlink(String, String),
+    HardLink(String, String),
+}
+
+/// Few names, so that they meet.
+fn item() -> impl Strategy<Value = Item> {
+    let name = || "[ab](/[abc]){0,3}";
+    let content = proptest::collection::vec(any::<u8>(), 0..1500);
+    prop_oneof![
+        (name(), content, any::<u8>()).prop_map(|(name, content, mode)| Item::File(name, content, mode)),
+        name().prop_map(Item::Directory),
+        (name(), "(/|\\.\\./){0,2}[abc](/[abc]){0,2}").prop_map(|(name, target)| Item::Symlink(name, target)),
+        (name(), name()).prop_map(|(name, target)| Item::HardLink(name, target)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_archive_is_refused_or_gives_a_tree_whose_copy_is_the_same(
+        items in proptest::collection::vec(item(), 0..12),
+        size in 1..2000usize,
+    ) {
+        let folder = Folder::new();
+        let mut archive = Archive::default();
+        for item in &items {
+            archive = match item {
+                Item::File(name, content, mode) => archive.raw(name.as_bytes(), b'0', b"", content, |block| {
+                    block[104..107].copy_from_slice(format!("{mode:03o}").as_bytes());
+                }),
+                Item::Directory(name) => archive.directory(name),
+                Item::Symlink(name, target) => archive.symlink(name, target),
+                Item::HardLink(name, target) => archive.hard_link(name, target),
+            };
+        }
+        let bytes = archive.end();
+        let target = folder.make("target");
+        let result = unpack(&bytes, &target, size);
+        prop_assert_eq!(&unpack(&bytes, &folder.make("whole"), usize::MAX), &result);
+        // Nothing but what was made here, whatever the archive says.
+        let made = fs::read_dir(folder.path()).unwrap().count();
+        prop_assert_eq!(made, 2);
+        if let Ok(summary) = result {
+            let again = folder.make("again");
+            prop_assert_eq!(copy(&target, &again).unwrap(), summary);
+            prop_assert_eq!(listing(&again), listing(&target));
+        } else {
+            prop_assert!(matches!(result, Err(Error::Refused { .. })), "{:?}", result);
+        }
+    }
+}
