@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ardock.cli.format import Template
+from ardock.cli.format.template import Template
 from ardock.docker.events import event_json, event_line, event_object, event_struct
 from ardock.model.events import Cursor, Event, Gap
 from ardock.model.records import Timings

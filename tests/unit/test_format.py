@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ardock.cli.format import Template, TemplateError
-from ardock.cli.format.lists import Listed, list_format, object_format
-from ardock.cli.format.tabular import aligned
+from ardock.cli.format.errors import TemplateError
+from ardock.cli.format.lists import list_format, object_format
+from ardock.cli.format.tabular import Listed, aligned
+from ardock.cli.format.template import Template
 from ardock.docker.values import NilList, NilMap, OpenMap
 
 OBJECT = {

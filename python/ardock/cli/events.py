@@ -47,7 +47,8 @@ def _format(value: str) -> Callable[[Event | Gap], str]:
         return event_object
     if not value:
         return event_line
-    from ardock.cli.format import Template, TemplateError
+    from ardock.cli.format.errors import TemplateError
+    from ardock.cli.format.template import Template
 
     template = Template(value)
 

@@ -83,6 +83,7 @@ class Flag(AnyFlag, Generic[T]):
         super().__init__(
             name, help_text, lambda text, _: parse(text), short=short, metavar=metavar, aliases=aliases, hidden=hidden
         )
+        self.parse = parse
 
 
 class Many(AnyFlag, Generic[T]):

@@ -6,10 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ardock.cli.command import FlagCommand
-from ardock.cli.errors import FAILED, CliError
-from ardock.cli.flags import Flag, Many, Refused, Switch
-from ardock.cli.format.errors import TemplateError
-from ardock.cli.format.lists import DEFAULT, Listed, list_format
+from ardock.cli.errors import FAILED
+from ardock.cli.flags import Many, Refused, Switch
+from ardock.cli.listed import LIST_FORMAT, show_list
 from ardock.cli.several import check_count, write
 from ardock.docker.filters import filters, parse_filter
 
@@ -27,13 +26,12 @@ def _filter(text: str) -> tuple[str, str]:
 
 
 FILTER = Many("filter", _filter, "Filter output: dangling=true|false, reference=PATTERN", short="f", metavar="filter")
-FORMAT = Flag("format", list_format, "Format output: table, json, a template, or 'table TEMPLATE'")
 NO_TRUNC = Switch("no-trunc", "Don't truncate output")
 QUIET = Switch("quiet", "Only show image IDs", short="q")
 FLAGS = (
     # There are no intermediate images that would be hidden.
     Switch("all", "Show all images (default hides intermediate images)", short="a", hidden=True),
-    FILTER, FORMAT, NO_TRUNC, QUIET,
+    FILTER, LIST_FORMAT, NO_TRUNC, QUIET,
     Refused("digests", "there are no registries yet, so no digests of theirs", switch=True),
     Refused("tree", "images are of one platform", switch=True),
 )  # fmt: skip
@@ -43,6 +41,7 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     """Run the command line; the exit code."""
     check_count("image ls", arguments, 0, 1)
     from ardock.cli.connection import connected
+    from ardock.cli.format.tabular import Listed
     from ardock.docker.listing import IMAGE_HEADINGS, IMAGE_TABLE, image_rows
     from ardock.protocol.methods import IMAGES, NoParams
 
@@ -54,10 +53,7 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
         # Of an image with several names once.
         write(list(dict.fromkeys(row.short_id for row in rows)))
         return 0
-    try:
-        write(list((values.one(FORMAT) or DEFAULT).lines(Listed(IMAGE_HEADINGS, IMAGE_TABLE, rows))))
-    except TemplateError as error:
-        raise CliError(f"--format: {error}", FAILED) from error
+    show_list(Listed(IMAGE_HEADINGS, IMAGE_TABLE, rows), values.one(LIST_FORMAT))
     return 0
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ardock.cli.command import FlagCommand
-from ardock.cli.errors import FAILED, CliError
+from ardock.cli.errors import FAILED
 from ardock.cli.flags import Flag
-from ardock.cli.format.errors import TemplateError
-from ardock.cli.format.lists import object_format
+from ardock.cli.listed import OBJECT_FORMAT, show_objects
 from ardock.cli.several import check_count, write
 from ardock.cli.tables import wrapped
 from ardock.docker.times import human_size, rfc3339_nano
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def _format(text: str) -> tuple[bool, Callable[[object], str] | None]:
-    """Whether it is indented JSON, and what renders it; ``table`` is the usual output."""
+    """Whether it is JSON, which is indented here, and what renders it; ``table`` is the usual output."""
     if text == "json":
         return True, None
-    return False, None if text in {"", "table"} else object_format(text)
+    return False, None if text in {"", "table"} else OBJECT_FORMAT.parse(text)
 
 
 FORMAT = Flag("format", _format, "Format output: json, or a template; text without it", short="f")
@@ -68,10 +67,7 @@ def _structured(found: About, server: EngineInfo | None, render: Callable[[objec
     if render is None:
         write([msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()])
         return
-    try:
-        write([render(shown)])
-    except TemplateError as error:
-        raise CliError(f"--format: {error}", FAILED) from error
+    show_objects(render, [shown])
 
 
 def _text(rows: list[tuple[str, str]]) -> None:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ardock.cli.command import FlagCommand
-from ardock.cli.errors import FAILED, CliError
+from ardock.cli.errors import FAILED
 from ardock.cli.flags import Flag, Refused
-from ardock.cli.format.errors import TemplateError
-from ardock.cli.format.lists import object_format
+from ardock.cli.listed import OBJECT_FORMAT, show_objects
 from ardock.cli.several import check_count, complain, write
 
 if TYPE_CHECKING:
@@ -20,9 +19,12 @@ if TYPE_CHECKING:
     from ardock.model.errors import ArdockError
 
 
-def _format(text: str) -> Callable[[object], str] | None:
-    """None is the default, indented JSON; ``json`` is the same on one line, so it is not one of `object_format`'s."""
-    return object_format(text) if text else None
+Form = tuple[bool, Callable[[object], str] | None]
+
+
+def _format(text: str) -> Form:
+    """Whether it is ``json``, which is all objects on one line and no template; and what renders one object."""
+    return text == "json", OBJECT_FORMAT.parse(text)
 
 
 def _type(text: str) -> str:
@@ -33,7 +35,7 @@ def _type(text: str) -> str:
     return text
 
 
-FORMAT = Flag("format", lambda text: (text, _format(text)), "Format output: json, or a template", short="f")
+FORMAT = Flag("format", _format, "Format output: json, or a template", short="f")
 TYPE = Flag("type", _type, "Only inspect objects of the given type")
 FLAGS = (
     FORMAT,
@@ -48,16 +50,14 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     return show(settings, arguments, values.one(TYPE) or "", values.one(FORMAT))
 
 
-def show(
-    settings: Settings, refs: Sequence[str], kind: str, form: tuple[str, Callable[[object], str] | None] | None
-) -> int:
+def show(settings: Settings, refs: Sequence[str], kind: str, form: Form | None) -> int:
     """Print what is found, then complain of what is not; the exit code.
 
     Args:
         settings: The global options.
         refs: Names or ids.
         kind: ``container`` or ``image``; empty tries both.
-        form: The text of --format and what renders it; None where it was not given.
+        form: The value of FORMAT.
     """
     from ardock.cli.connection import connected
 
@@ -71,23 +71,16 @@ def show(
     return FAILED if failures else 0
 
 
-def _print(found: Sequence[Struct], form: tuple[str, Callable[[object], str] | None] | None) -> None:
+def _print(found: Sequence[Struct], form: Form | None) -> None:
     from ardock.docker.values import encode, encode_indented
 
-    text, render = form if form is not None else ("", None)
-    if text == "json":
+    as_json, render = form or (False, None)
+    if as_json:
         write([encode(list(found))])
-    elif render is None:
-        write([encode_indented(list(found))])
+    elif render is not None:
+        show_objects(render, found)
     else:
-        lines = []
-        for each in found:
-            try:
-                lines.append(render(each))
-            except TemplateError as error:
-                write(lines)
-                raise CliError(f"--format: {error}", FAILED) from error
-        write(lines)
+        write([encode_indented(list(found))])
 
 
 def _look(engine: Connection, refs: Sequence[str], kind: str) -> list[Struct | ArdockError]:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from ardock.cli import values as v
 from ardock.cli.command import FlagCommand
-from ardock.cli.errors import FAILED, CliError
+from ardock.cli.errors import FAILED
 from ardock.cli.flags import Flag, Many, Refused, Switch
-from ardock.cli.format.errors import TemplateError
-from ardock.cli.format.lists import DEFAULT, Listed, list_format
+from ardock.cli.listed import LIST_FORMAT, show_list
 from ardock.cli.several import check_count, write
 from ardock.docker.filters import filters, parse_filter
 
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
 
 ALL = Switch("all", "Show all containers (default shows just running)", short="a")
 FILTER = Many("filter", parse_filter, "Filter output based on conditions provided", short="f", metavar="filter")
-FORMAT = Flag("format", list_format, "Format output: table, json, a template, or 'table TEMPLATE'")
 LAST = Flag("last", v.integer(), "Show n last created containers (includes all states)", short="n", metavar="int")
 LATEST = Switch("latest", "Show the latest created container (includes all states)", short="l")
 NO_TRUNC = Switch("no-trunc", "Don't truncate output")
 QUIET = Switch("quiet", "Only display container IDs", short="q")
 FLAGS = (
-    ALL, FILTER, FORMAT, LAST, LATEST, NO_TRUNC, QUIET,
+    ALL, FILTER, LIST_FORMAT, LAST, LATEST, NO_TRUNC, QUIET,
     Refused("size", "nobody counts what a container has written", short="s", switch=True),
 )  # fmt: skip
 
@@ -35,6 +33,7 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     """Run the command line; the exit code."""
     check_count("ps", arguments, 0, 0)
     from ardock.cli.connection import connected
+    from ardock.cli.format.tabular import Listed
     from ardock.docker.listing import PS_HEADINGS, PS_TABLE, Moment, PsRow
     from ardock.protocol.methods import LIST, ListContainers
 
@@ -50,10 +49,7 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
         write([each.id[:12] if truncate else each.id for each in listing.containers])
         return 0
     rows = [PsRow(container, moment, truncate) for container in listing.containers]
-    try:
-        write(list((values.one(FORMAT) or DEFAULT).lines(Listed(PS_HEADINGS, PS_TABLE, rows))))
-    except TemplateError as error:
-        raise CliError(f"--format: {error}", FAILED) from error
+    show_list(Listed(PS_HEADINGS, PS_TABLE, rows), values.one(LIST_FORMAT))
     return 0
 
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from ardock.cli.command import FlagCommand
 from ardock.cli.errors import FAILED, CliError
-from ardock.cli.flags import Flag
-from ardock.cli.format.errors import TemplateError
-from ardock.cli.format.lists import object_format
+from ardock.cli.listed import OBJECT_FORMAT, show_objects
 from ardock.cli.several import check_count, write
 from ardock.docker.inspect import go_architecture
 
@@ -32,14 +30,6 @@ def version() -> str:
         return "unknown (not installed)"
 
 
-FORMAT = Flag(
-    "format",
-    lambda text: object_format(text) if text else None,
-    "Format output: json, or a template; text without it",
-    short="f",
-)
-
-
 def show(settings: Settings, values: Values, arguments: list[str]) -> int:
     """Print the versions, and what they run on."""
     check_count("version", arguments, 0, 0)
@@ -56,11 +46,11 @@ def show(settings: Settings, values: Values, arguments: list[str]) -> int:
     except ArdockError as error:
         problem = error  # As docker: our own version is told in any case.
     shown: Struct = {"Client": _client(), "Server": server}
-    render = values.one(FORMAT)
-    try:
-        write([render(shown)] if render is not None else _text(_client(), server))
-    except TemplateError as error:
-        raise CliError(f"--format: {error}", FAILED) from error
+    render = values.one(OBJECT_FORMAT)
+    if render is not None:
+        show_objects(render, [shown])
+    else:
+        write(_text(_client(), server))
     if problem is not None:
         raise CliError(problem.message, FAILED)
     return 0
@@ -113,7 +103,7 @@ def _section(shown: Struct) -> list[str]:
 command = FlagCommand(
     "version",
     show,
-    (FORMAT,),
+    (OBJECT_FORMAT,),
     usage="[OPTIONS]",
     help_text="Show the version of this command, and of the engine where one runs",
     failure=FAILED,

@@ -2,9 +2,6 @@
 
 What is there: text, fields, variables, pipelines, literals, ``if``, ``range``, ``with`` and ``else``, ``break`` and
 ``continue``, and the functions of `ardock.cli.format.functions`. All else of Go's is refused by name.
+
+Nothing is imported here: most command lines have no template.
 """
-
-from ardock.cli.format.errors import TemplateError
-from ardock.cli.format.template import Template
-
-__all__ = ["Template", "TemplateError"]

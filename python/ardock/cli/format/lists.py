@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from ardock.cli.format.errors import TemplateError
-from ardock.cli.format.tabular import aligned
+from ardock.cli.format.tabular import Listed, aligned
 from ardock.cli.format.template import Template
-from ardock.docker.values import Struct
-
-
-class Row(Protocol):
-    """One thing that is listed."""
-
-    def struct(self) -> Struct:
-        """All of its columns by name."""
-
-
-class Listed(NamedTuple):
-    """What is listed.
-
-    Attributes:
-        headings: Of every column that there is, by its name.
-        table: The columns of the table that is shown without a template.
-        rows: The things, in order.
-    """
-
-    headings: Mapping[str, str]
-    table: Sequence[str]
-    rows: Sequence[Row]
 
 
 class ListFormat(NamedTuple):
@@ -45,8 +23,7 @@ class ListFormat(NamedTuple):
             TemplateError: A row has no such column, or a value is of another kind.
         """
         if self.template is None:
-            cells = [[str(value) for value in map(row.struct().__getitem__, listed.table)] for row in listed.rows]
-            yield from aligned([[listed.headings[name] for name in listed.table], *cells])
+            yield from listed.lines()
             return
         rendered = [self.template.render(row.struct()) for row in listed.rows]
         if not self.is_table:
@@ -61,9 +38,6 @@ def _label_heading(name: str) -> str:
     return name.rpartition(".")[2].replace("-", " ").replace("_", " ")
 
 
-DEFAULT: Final = ListFormat(is_table=True, template=None)
-
-
 def list_format(text: str) -> ListFormat:
     r"""`--format` of a list; ``\t`` and ``\n`` stand for a tab and a line's end, also outside of actions.
 
@@ -72,7 +46,7 @@ def list_format(text: str) -> ListFormat:
     """
     match text:
         case "" | "table":
-            return DEFAULT
+            return ListFormat(is_table=True, template=None)
         case "json":
             return ListFormat(is_table=False, template=Template("{{json .}}"))
         case "raw":

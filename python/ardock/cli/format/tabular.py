@@ -1,13 +1,41 @@
-"""Columns as Go's text/tabwriter sets them, with the settings of Docker's tables."""
+"""Tables: columns as Go's text/tabwriter sets them, with the settings of Docker's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from ardock.docker.values import Struct
 
 # docker/cli, formatter.Context: tabwriter.NewWriter(out, 10, 1, 3, ' ', 0).
 _NARROWEST: Final = 10
 _BETWEEN: Final = 3
+
+
+class Row(Protocol):
+    """One thing that is listed."""
+
+    def struct(self) -> Struct:
+        """All of its columns by name."""
+
+
+class Listed(NamedTuple):
+    """What is listed.
+
+    Attributes:
+        headings: Of every column that there is, by its name.
+        table: The columns of the table that is shown without a template.
+        rows: The things, in order.
+    """
+
+    headings: Mapping[str, str]
+    table: Sequence[str]
+    rows: Sequence[Row]
+
+    def lines(self) -> Iterator[str]:
+        """The table with its usual columns."""
+        cells = [[str(value) for value in map(row.struct().__getitem__, self.table)] for row in self.rows]
+        return aligned([[self.headings[name] for name in self.table], *cells])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
