@@ -63,6 +63,8 @@ NARROW: dict[tuple[type, str], st.SearchStrategy[object]] = {
     (m.Start, "started_at"): I64,
     (m.Start, "started_boot"): I64,
     (m.Welcome, "pid"): I32,
+    (m.Oom, "kills"): U64,
+    (m.Entry, "oom_kills"): U64,
     (m.Info, "counters"): st.lists(st.tuples(TEXT, U64), max_size=3).map(tuple),
     **{(l.Capabilities, name): U64 for name in ("bounding", "effective", "permitted", "inheritable", "ambient")},
 }

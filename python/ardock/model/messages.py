@@ -77,6 +77,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="laun
     output: Output
     blob: bytes
     hold_ms: int = 0
+    watch_oom: bool = False
     # Last, so that the outbox can put it in when it knows the packet.
     fds: Fds = NO_FDS
 
@@ -232,6 +233,13 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="ended
     fds: Fds
 
 
+class Oom(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="oom"):
+    """The kernel has killed for want of memory; `kills` so far in all."""
+
+    id: str
+    kills: int
+
+
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="failed"):
     """The launch failed."""
 
@@ -258,6 +266,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="entry
     started: Start | None
     exit: Exit | None
     execs: tuple[tuple[str, Exit | None], ...]
+    oom_kills: int = 0
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="piece"):
@@ -288,4 +297,4 @@ class Error(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="error
     message: str
 
 
-Reply = Welcome | Started | Ended | Failed | Attached | Entry | Piece | Info | Done | Error
+Reply = Welcome | Started | Ended | Oom | Failed | Attached | Entry | Piece | Info | Done | Error

@@ -127,6 +127,10 @@ impl Keeper {
             terminal: false,
             streams: [None, None],
             handed: false,
+            watch_oom: raw.watch_oom && raw.exec.is_none(),
+            oom_watch: None,
+            oom_kills: 0,
+            told_kills: 0,
             attached: Vec::new(),
             reserved: 0,
         };

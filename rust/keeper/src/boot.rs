@@ -134,6 +134,7 @@ fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, OwnCgr
         janitor,
         remains: Vec::new(),
         roots: Roots::default(),
+        looks: Vec::new(),
         journal,
         recording: VecDeque::new(),
         fresh: Vec::new(),

@@ -15,6 +15,7 @@ use rustix::event::epoll::EventFlags;
 
 use crate::config::Config;
 use crate::janitor::{Janitor, Remains};
+use crate::oom::Look;
 use crate::orphans::Orphan;
 use crate::poll::{Poll, Ready, NO_KEY};
 use crate::pool::Pool;
@@ -142,6 +143,8 @@ pub struct Keeper {
     pub(crate) fresh: Vec<Key>,
     /// Starts that are held back, by when they are to be told.
     pub(crate) held_back: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// Counts of kills that are to be looked at again.
+    pub(crate) looks: Vec<Look>,
     pub(crate) descriptors: Descriptors,
     pub(crate) captures: Captures,
     pub(crate) counters: Counters,
@@ -204,6 +207,7 @@ impl Keeper {
             Kind::Tap => self.tap_ready(key, flags),
             Kind::Exit => self.program_ended(key),
             Kind::Orphan => self.orphan_ended(key),
+            Kind::Oom => self.oom_ready(key),
         }
     }
 
@@ -219,7 +223,8 @@ impl Keeper {
         let held_back = self.held_back.peek().map(|Reverse((time, _))| *time);
         // With remains left the janitor rings when they are gone.
         let alone = self.alone.filter(|_| !self.janitor.has_more_than(0)).map(|since| since + self.grace());
-        [held_back, alone, self.pool.next_deadline(), self.pool.next_shrinking(), self.search, self.next_look]
+        let kills = self.next_look_for_kills();
+        [held_back, alone, kills, self.pool.next_deadline(), self.pool.next_shrinking(), self.search, self.next_look]
             .into_iter()
             .flatten()
             .min()
@@ -232,6 +237,7 @@ impl Keeper {
                 self.tell_start(key);
             }
         }
+        self.look_for_kills(now);
         self.give_up_late_launches(now);
         self.shrink_pool(now);
         if self.search.is_some_and(|time| time <= now) {
@@ -298,6 +304,9 @@ impl Keeper {
             }
             self.end_taps(std::mem::take(&mut stream.taps));
             self.captures.used = self.captures.used.saturating_sub(stream.captured.len());
+        }
+        if let Some(watch) = &unit.oom_watch {
+            let _ = self.poll.remove(watch.fd());
         }
         if let (Some(pidfd), Phase::Running) = (&unit.pidfd, &unit.phase) {
             let _ = self.poll.remove(pidfd.as_fd());

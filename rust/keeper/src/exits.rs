@@ -85,6 +85,9 @@ impl Keeper {
                 }
             }
         }
+        if self.units.get(key).is_some_and(|unit| unit.watch_oom) {
+            self.watch_oom(key);
+        }
         let Some(unit) = self.units.get_mut(key) else { return };
         let descriptors = unit.descriptors();
         self.descriptors.set(&mut unit.reserved, descriptors);
@@ -160,6 +163,7 @@ impl Keeper {
         unit.stdin = None;
         unit.phase = Phase::Ended;
         self.drain_at_exit(key);
+        self.end_oom_watch(key);
         let oom = self.oom_killed(key, &status);
         let Some(unit) = self.units.get_mut(key) else { return };
         let total = |unit: &Unit, stream: usize| unit.streams[stream].as_ref().map_or(0, |stream| stream.total);

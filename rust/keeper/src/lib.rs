@@ -23,6 +23,7 @@ pub mod journal;
 mod launcher;
 pub mod log;
 pub mod message;
+mod oom;
 mod orphans;
 mod own_cgroup;
 pub mod packet;

@@ -116,6 +116,10 @@ pub enum Request {
         /// end of a short program comes in the same message. 0: at once.
         #[serde(default)]
         hold_ms: u32,
+        /// Tell by `oom` when the kernel kills a process of the container for
+        /// want of memory, while it runs.
+        #[serde(default)]
+        watch_oom: bool,
     },
     /// Join a program to a container; answered like `launch`. Its exit is
     /// told with `exec` set.
@@ -308,6 +312,16 @@ pub enum Reply {
         /// As in `started`.
         fds: Fds,
     },
+    /// With `watch_oom`: the kernel has killed for want of memory. It comes
+    /// after `started` and before `ended`, once for each kill unless several
+    /// came before the first could be told.
+    Oom {
+        /// The container.
+        id: String,
+        /// How many kills there were in all, since its start: an engine that
+        /// has taken over from a lost one may be told a number again.
+        kills: u64,
+    },
     /// The launch failed; nothing is left of it.
     Failed {
         /// The call's number.
@@ -342,6 +356,9 @@ pub enum Reply {
         exit: Option<Exit>,
         /// Execs that run or are not acknowledged: id and exit.
         execs: Vec<(String, Option<Exit>)>,
+        /// With `watch_oom`: kills in all, as in `oom`.
+        #[serde(default)]
+        oom_kills: u64,
     },
     /// Answer to `captured`.
     Piece {

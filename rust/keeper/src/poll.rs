@@ -33,9 +33,11 @@ pub enum Kind {
     Exit,
     /// The pidfd of a child that is to be collected and no more.
     Orphan,
+    /// The kernel's notice of a kill for want of memory.
+    Oom,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Listener,
     Kind::Wake,
     Kind::Zygote,
@@ -46,6 +48,7 @@ const KINDS: [Kind; 10] = [
     Kind::Tap,
     Kind::Exit,
     Kind::Orphan,
+    Kind::Oom,
 ];
 
 /// A decoded event.

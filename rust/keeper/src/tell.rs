@@ -88,6 +88,20 @@ impl Keeper {
         connection.to_tell.push_back(key);
     }
 
+    /// Puts a unit of which there is more to be told at the beginning of it.
+    fn tell_next(&mut self, key: Key) {
+        let Some(unit) = self.units.get_mut(key) else { return };
+        let Some(connection) = unit.owner.and_then(|owner| self.connections.get_mut(owner)) else { return };
+        unit.to_tell = true;
+        connection.to_tell.push_front(key);
+    }
+
+    /// A kill for want of memory; a start that is held back is told first.
+    pub(crate) fn tell_oom(&mut self, key: Key) {
+        self.tell_start(key);
+        self.tell(key);
+    }
+
     /// Sends everybody what there is to be told, and as much of it as they
     /// take.
     pub(crate) fn tell_all(&mut self) {
@@ -172,6 +186,17 @@ impl Keeper {
         }
         let started = unit.started.clone().filter(|_| !unit.told_start);
         let exit = unit.exit.clone().filter(|_| unit.recorded && !unit.told_end);
+        let kills = unit.oom_kills.saturating_sub(unit.told_kills);
+        if kills > 0 && unit.told_start {
+            unit.told_kills = unit.oom_kills;
+            let kills = unit.oom_kills;
+            if exit.is_some() {
+                self.tell_next(key);
+            }
+            return Some((Reply::Oom { id, kills }, Vec::new()));
+        }
+        // Kills are told between the start and the end.
+        let exit = exit.filter(|_| kills == 0 || started.is_none());
         unit.told_start |= started.is_some();
         unit.told_end |= exit.is_some();
         let handed = unit.handed && started.is_some();
@@ -179,6 +204,9 @@ impl Keeper {
         self.descriptors.free(&mut unit.reserved, fds.len() as u32);
         if handed {
             fds = self.direct_fds(key).map_or_else(|_| Vec::new(), |(_, fds)| fds);
+        }
+        if kills > 0 {
+            self.tell_next(key);
         }
         match (started, exit) {
             (Some(started), None) => Some((Reply::Started { req, id, exec, started, fds: Fds::default() }, fds)),
@@ -206,6 +234,7 @@ impl Keeper {
             started: unit.started.clone(),
             exit: unit.exit.clone().filter(|_| unit.recorded),
             execs: execs.collect(),
+            oom_kills: unit.oom_kills,
         })
     }
 

@@ -5,6 +5,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use ardock_launch::cgroup::OomWatch;
 use ardock_launch::LaunchError;
 use serde_bytes::ByteBuf;
 
@@ -21,8 +22,8 @@ pub const MAX_CAPTURE: u64 = 64 * 1024 * 1024;
 /// Execs of one container that run or are not acknowledged.
 pub const MAX_EXECS: usize = 64;
 /// Descriptors that a unit may come to hold: pidfd, mount namespace, three
-/// streams, a log.
-pub const MAX_DESCRIPTORS: u32 = 6;
+/// streams, a log, the OOM notice.
+pub const MAX_DESCRIPTORS: u32 = 7;
 /// And with `attach`, for a while: a copy of the input, two pipes.
 pub const MAX_ATTACHED: u32 = 5;
 
@@ -116,6 +117,14 @@ pub struct Unit {
     pub streams: [Option<Stream>; 2],
     /// Its owner has its descriptors (`direct`) and reads them.
     pub handed: bool,
+    /// Kills for want of memory are to be told while it runs.
+    pub watch_oom: bool,
+    /// The kernel's notice of them.
+    pub oom_watch: Option<OomWatch>,
+    /// How many there were.
+    pub oom_kills: u64,
+    /// How many of them the engine was told of.
+    pub told_kills: u64,
     /// What `attach` brings, until its owner is told of the start.
     pub attached: Vec<OwnedFd>,
     /// Descriptors counted for it.
@@ -138,7 +147,13 @@ impl Unit {
     /// Descriptors that it holds.
     #[must_use]
     pub fn descriptors(&self) -> u32 {
-        let one = [self.pidfd.is_some(), self.mount_ns.is_some(), self.stdin.is_some(), self.log.is_some()];
+        let one = [
+            self.pidfd.is_some(),
+            self.mount_ns.is_some(),
+            self.stdin.is_some(),
+            self.log.is_some(),
+            self.oom_watch.is_some(),
+        ];
         let one = one.into_iter().filter(|is| *is).count();
         (one + self.streams.iter().flatten().count() + self.attached.len()) as u32
     }

@@ -153,6 +153,8 @@ pub struct RawLaunch<'a> {
     pub fds: Fds,
     /// How long `started` may be held back, ms.
     pub hold_ms: u32,
+    /// Tell of kills for want of memory.
+    pub watch_oom: bool,
 }
 
 /// A message from an engine.
@@ -200,6 +202,7 @@ pub fn decode(message: &[u8]) -> Result<Incoming<'_>, WireError> {
         blob: &[],
         fds: Fds::default(),
         hold_ms: 0,
+        watch_oom: false,
     };
     let mut kind = None;
     for index in 0..pairs {
@@ -223,6 +226,7 @@ pub fn decode(message: &[u8]) -> Result<Incoming<'_>, WireError> {
             "blob" => raw.blob = bytes(value)?,
             "fds" => raw.fds = rmp_serde::from_slice(value)?,
             "hold_ms" => raw.hold_ms = rmp_serde::from_slice(value)?,
+            "watch_oom" => raw.watch_oom = rmp_serde::from_slice(value)?,
             _ if index > 0 && kind.is_some() => return Err(WireError::Expected("only known fields")),
             // The tag comes later: let serde name what is wrong.
             _ => return Ok(Incoming::Other(rmp_serde::from_slice(message)?)),

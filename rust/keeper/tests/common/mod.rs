@@ -439,6 +439,7 @@ pub fn launch(req: u64, id: &str, spec: &LaunchSpec, output: Output) -> Request 
         blob: ByteBuf::from(format!("blob of {id}").into_bytes()),
         fds: Fds(0, 0),
         hold_ms: 0,
+        watch_oom: false,
     }
 }
 

@@ -6,6 +6,7 @@
 //! nobody else's work.
 
 mod files;
+mod oom;
 mod v1;
 mod v2;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use crate::error::{LaunchError, Step};
 use crate::spec::Cgroup;
 
+pub use oom::OomWatch;
 pub use v1::Hierarchy;
 
 /// One mounted cgroup file system, as found in the host's mount table.
