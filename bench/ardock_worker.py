@@ -1,7 +1,8 @@
-"""Runs containers through ardock's Python interface, as a program that embeds it would.
+"""Runs containers through ardock's Python interface, as a program that embeds it would, or one that uses a daemon.
 
-Started by the bench with a folder for the engine. Reads a JSON object a line,
-answers with one a line; ends when its input does.
+Started by the bench with a folder for the engine, and with `connect` where a
+daemon has that. Reads a JSON object a line, answers with one a line; ends when
+its input does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -33,6 +34,8 @@ class Request(TypedDict):
     way: str
     n: int
     in_flight: int
+    single: NotRequired[bool]
+    """Answer with every latency: the harness puts several workers' together."""
 
 
 class WrongError(Exception):
@@ -95,7 +98,7 @@ async def run(engine: ardock.Engine, job: Job) -> None:
             nursery.start_soon(caller)
 
 
-async def measure(engine: ardock.Engine, place: Place, request: Request) -> Slice:
+async def measure(engine: ardock.Engine, place: Place, request: Request) -> dict[str, object]:
     """Run one slice."""
     job = Job(n=request["n"], in_flight=request["in_flight"], place=place)
     began = time.perf_counter()
@@ -106,7 +109,9 @@ async def measure(engine: ardock.Engine, place: Place, request: Request) -> Slic
     wall = time.perf_counter() - began
     if len(job.latencies_ms) != job.n:
         raise WrongError(f"{len(job.latencies_ms)} results of {job.n}")
-    return Slice.of(wall, job.latencies_ms)
+    if request.get("single"):
+        return {"latencies_ms": job.latencies_ms}
+    return asdict(Slice.of(wall, job.latencies_ms))
 
 
 async def hold(engine: ardock.Engine, place: Place, count: int, others: set[int]) -> dict[str, float]:
@@ -148,7 +153,7 @@ async def answer(engine: ardock.Engine, place: Place, request: Request, others: 
     try:
         if request["way"] == "hold":
             return {**await hold(engine, place, request["n"], others)}
-        return {**asdict(await measure(engine, place, request))}
+        return await measure(engine, place, request)
     except (ardock.ArdockError, WrongError) as error:
         return {"error": str(error)}
     except ExceptionGroup as group:
@@ -160,7 +165,8 @@ async def main() -> None:
     place = Place.from_json(json.loads(sys.argv[1]))
     others = density.keepers()
     try:
-        async with ardock.open_engine(root=place.folder / "root", run_dir=place.folder / "run") as engine:
+        opened = ardock.connect if sys.argv[2:] == ["connect"] else ardock.open_engine
+        async with opened(root=place.folder / "root", run_dir=place.folder / "run") as engine:
             async for request in requests():
                 print(json.dumps(await answer(engine, place, request, others)), flush=True)
     except ardock.ArdockError as error:

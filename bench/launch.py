@@ -30,6 +30,7 @@ if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from bench import build, held, measure, ours, peers, plot
+from bench.daemon import Daemon
 from bench.measure import Row, Slice
 from bench.systems import BrokenError, Place, Scratch, System, UnusableError
 
@@ -47,8 +48,14 @@ NAMES = {
     "run": "ardock run, 32 in flight",
     "run1": "ardock run, one at a time",
     "core": "ardock _core.launch",
+    "api_many": "ardock run_many, daemon",
+    "api": "ardock run, daemon, 32 in flight",
+    "api8": "ardock run, daemon, 8 clients",
+    "api1": "ardock run, daemon, one at a time",
     "cli": "ardock CLI",
     "cli1": "ardock CLI, one at a time",
+    "clid": "ardock CLI, daemon",
+    "clid1": "ardock CLI, daemon, one at a time",
     "bwrap": "bwrap",
     "bwrap1": "bwrap, one at a time",
     "crun": "crun",
@@ -64,6 +71,7 @@ NAMES = {
 def systems(place: Place, wanted: list[str]) -> list[System]:
     """Make the systems of one set."""
     dockerd = peers.Dockerd(place)
+    daemon = Daemon(place.folder / "daemon")
     make: dict[str, Callable[[str], System]] = {
         "floor": lambda name: ours.Floor(name, place, peers.GROUP, bare=False),
         "bare": lambda name: ours.Floor(name, place, f"{peers.GROUP}-bare", bare=True),
@@ -71,8 +79,14 @@ def systems(place: Place, wanted: list[str]) -> list[System]:
         "run": lambda name: ours.Ardock(name, "run", place, in_flight=32),
         "run1": lambda name: ours.Ardock(name, "run", place, in_flight=1),
         "core": lambda name: ours.Ardock(name, "core", place, in_flight=1),
+        "api_many": lambda name: ours.Ardock(name, "run_many", place, in_flight=0, daemon=daemon),
+        "api": lambda name: ours.Ardock(name, "run", place, in_flight=32, daemon=daemon),
+        "api8": lambda name: ours.ArdockClients(name, place, daemon, clients=8, in_flight=32),
+        "api1": lambda name: ours.Ardock(name, "run", place, in_flight=1, daemon=daemon),
         "cli": lambda name: ours.ArdockCommand(name, place, in_flight=8),
         "cli1": lambda name: ours.ArdockCommand(name, place, in_flight=1),
+        "clid": lambda name: ours.ArdockCommand(name, place, in_flight=8, daemon=daemon),
+        "clid1": lambda name: ours.ArdockCommand(name, place, in_flight=1, daemon=daemon),
         "bwrap": lambda name: peers.Bwrap(name, place, in_flight=8),
         "bwrap1": lambda name: peers.Bwrap(name, place, in_flight=1),
         "crun": lambda name: peers.OciRuntime(name, "crun", place, in_flight=8),
@@ -169,12 +183,12 @@ def table(rows: list[Row]) -> str:
             output = "100 bytes of output collected" if row.captures else "no output"
             lines.append(f"\nscratch={row.scratch}, {output}")
             lines.append(
-                f"{'system':<28}{'in flight':>10}{'starts/s':>11}{'p50 ms':>10}{'p99 ms':>10}{'n':>8}{'of floor':>10}"
+                f"{'system':<36}{'in flight':>10}{'starts/s':>11}{'p50 ms':>10}{'p99 ms':>10}{'n':>8}{'of floor':>10}"
             )
         ratio = f"{row.ratio_to_floor:.1%}" if row.ratio_to_floor is not None else "-"
         flight = row.in_flight or "own"
         lines.append(
-            f"{row.system:<28}{flight:>10}{row.per_s:>11,.1f}{row.p50_ms:>10.2f}{row.p99_ms:>10.2f}{row.n:>8,}{ratio:>10}"
+            f"{row.system:<36}{flight:>10}{row.per_s:>11,.1f}{row.p50_ms:>10.2f}{row.p99_ms:>10.2f}{row.n:>8,}{ratio:>10}"
         )
     return "\n".join(lines)
 

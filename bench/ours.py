@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import cast
 
 from bench import build, measure
+from bench.daemon import ARDOCK, Daemon
 from bench.measure import Slice
 from bench.systems import CPUS, MEMORY, PIDS, BrokenError, CommandSystem, Place, UnusableError, Worker
 
@@ -82,21 +85,27 @@ class Floor:
 
 
 class Ardock:
-    """A way to run containers from Python, in a process of its own that stays through the rounds."""
+    """A way to run containers from Python, in a process of its own that stays through the rounds.
 
-    def __init__(self, name: str, way: str, place: Place, *, in_flight: int) -> None:
+    Without a daemon the engine is in that process.
+    """
+
+    def __init__(self, name: str, way: str, place: Place, *, in_flight: int, daemon: Daemon | None = None) -> None:
         self.name = name
         self.in_flight = in_flight
         self._way = way
-        home = place.folder / f"ardock-{way}-{in_flight}"
+        self._daemon = daemon
+        home = daemon.folder if daemon else place.folder / f"ardock-{way}-{in_flight}"
         self._place = Place(place.scratch, place.captures, home, place.rootfs)
         self._worker: Worker | None = None
 
     def start(self) -> None:
         """Open the engine and try one container."""
-        self._place.folder.mkdir()
-        script = Path(__file__).with_name("core_worker.py" if self._way == "core" else "ardock_worker.py")
-        self._worker = Worker([sys.executable, str(script), json.dumps(self._place.to_json())], self.name)
+        if self._daemon:
+            self._daemon.start()
+        else:
+            self._place.folder.mkdir()
+        self._worker = worker(self._place, self._way, self.name, connected=self._daemon is not None)
         try:
             self.run(1)
         except BrokenError as error:
@@ -108,28 +117,82 @@ class Ardock:
         return Slice.from_json(self._worker.ask(way=self._way, n=n, in_flight=self.in_flight))
 
     def stop(self) -> None:
-        """Close the engine."""
+        """Close the engine, or the connection and then the daemon; the first of its systems to stop does."""
         if self._worker:
             self._worker.end()
+        if self._daemon:
+            self._daemon.stop()
+
+
+class ArdockClients:
+    """Several programs that use one daemon at once; the containers in flight are shared out among them."""
+
+    def __init__(self, name: str, place: Place, daemon: Daemon, *, clients: int, in_flight: int) -> None:
+        self.name = name
+        self.in_flight = in_flight
+        self._clients = clients
+        self._daemon = daemon
+        self._place = Place(place.scratch, place.captures, daemon.folder, place.rootfs)
+        self._workers: list[Worker] = []
+
+    def start(self) -> None:
+        """Connect all and try a container each."""
+        self._daemon.start()
+        for number in range(self._clients):
+            self._workers.append(worker(self._place, "run", f"{self.name}, client {number}", connected=True))
+        try:
+            self.run(self._clients)
+        except BrokenError as error:
+            raise UnusableError(str(error)) from error
+
+    def run(self, n: int) -> Slice:
+        """Run `n` containers, from the first one's call to the last one's exit."""
+        each = max(1, n // self._clients)
+        began = time.perf_counter()
+        for one in self._workers:
+            one.send(way="run", n=each, in_flight=self.in_flight // self._clients, single=True)
+        latencies = [ms for one in self._workers for ms in cast("list[float]", one.answer()["latencies_ms"])]
+        return Slice.of(time.perf_counter() - began, latencies)
+
+    def stop(self) -> None:
+        """Close the connections and the daemon."""
+        for one in self._workers:
+            one.end()
+        self._daemon.stop()
+
+
+def worker(place: Place, way: str, name: str, *, connected: bool) -> Worker:
+    """Start a process that runs containers."""
+    script = Path(__file__).with_name("core_worker.py" if way == "core" else "ardock_worker.py")
+    how = ["connect"] if connected else []
+    return Worker([sys.executable, str(script), json.dumps(place.to_json()), *how], name)
 
 
 class ArdockCommand(CommandSystem):
-    """The command line, a process a container."""
+    """The command line, a process a container; without a daemon each one is the engine's owner or finds one who is."""
 
-    def __init__(self, name: str, place: Place, *, in_flight: int) -> None:
+    def __init__(self, name: str, place: Place, *, in_flight: int, daemon: Daemon | None = None) -> None:
         program = [build.PROGRAM, place.text()] if place.captures else ["/bin/true"]
-        self._home = place.folder / f"ardock-cli-{in_flight}"
+        self._daemon = daemon
+        self._home = daemon.folder if daemon else place.folder / f"ardock-cli-{in_flight}"
         argv = [
-            str(Path(sys.executable).with_name("ardock")), "--root", str(self._home / "root"),
-            "--run-dir", str(self._home / "run"), "run", "--rm", "--rootfs", str(place.rootfs),
+            ARDOCK, "--root", str(self._home / "root"), "--run-dir", str(self._home / "run"), "run", "--rm", "--rootfs", str(place.rootfs),
             "--scratch", place.scratch, "--memory", str(MEMORY), "--cpus", str(CPUS), "--pids-limit", str(PIDS), *program,
         ]  # fmt: skip
         super().__init__(name, place, argv, in_flight=in_flight)
 
     def start(self) -> None:
         """Try it once."""
-        self._home.mkdir()
+        if self._daemon:
+            self._daemon.start()
+        else:
+            self._home.mkdir()
         super().start()
+
+    def stop(self) -> None:
+        """End the daemon."""
+        if self._daemon:
+            self._daemon.stop()
 
 
 def seccomp_program(folder: Path) -> list[str]:

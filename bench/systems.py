@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from bench.measure import Slice
 
@@ -144,24 +145,29 @@ class Worker:
 
     def ask(self, **request: object) -> dict[str, float]:
         """Send one request and wait for its answer."""
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
+        self.send(**request)
+        return cast("dict[str, float]", self.answer())
+
+    def send(self, **request: object) -> None:
+        """Send one request."""
+        assert self._process.stdin is not None
+        # Where it is gone, the answer is missing.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+
+    def answer(self) -> dict[str, object]:
+        """Wait for the answer to the request before."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
         if not line:
-            raise BrokenError(f"{self._name}: its process ended with {process.wait()}")
-        answer = json.loads(line)
+            raise BrokenError(f"{self._name}: its process ended with {self._process.wait()}")
+        answer: dict[str, object] = json.loads(line)
         if "unusable" in answer:
-            raise UnusableError(answer["unusable"])
+            raise UnusableError(str(answer["unusable"]))
         if "error" in answer:
             raise BrokenError(f"{self._name}: {answer['error']}")
-        result: dict[str, float] = answer
-        return result
+        return answer
 
     def end(self) -> None:
         """Close its input, which ends it, and wait."""
