@@ -7,18 +7,23 @@ from collections.abc import Sequence
 from typing import Self, final
 
 __all__ = [
+    "CancelFlag",
     "FrameReader",
     "HostError",
     "KeeperClient",
     "Launched",
     "Launcher",
+    "LayerError",
     "LogWatch",
+    "Unpacker",
+    "import_directory",
     "keeper_is_alive",
     "launch",
     "open_bind",
     "open_root",
     "read_journal",
     "reencode",
+    "remove_tree",
     "resolve_user",
     "root_identity",
     "seccomp_compile",
@@ -187,6 +192,71 @@ class LogWatch:
 
 def launch(spec: bytes, fds: Sequence[int]) -> Launched:
     """Launch MessagePack of a ``LaunchSpec`` on a launcher that this process keeps for it; else as `Launcher.launch`."""
+
+class LayerError(Exception):
+    """A tree of files could not be made. ``args`` is (kind, message, errno).
+
+    The kind is ``"source"`` (the archive is none, damaged, cut off, or leads out of its root), ``"unsupported"`` (an entry of a
+    kind that is not taken), ``"system"`` (a system call failed, with its errno) or ``"cancelled"``.
+    """
+
+    args: tuple[str, str, int]
+
+@final
+class CancelFlag:
+    """Ends a call that runs in another thread."""
+
+    def __new__(cls) -> Self: ...
+    def set(self) -> None:
+        """The calls that were given this end soon, with a ``"cancelled"`` `LayerError`."""
+
+@final
+class Unpacker:
+    """Unpacks an uncompressed tar into the existing, empty directory `target`; for one thread at a time.
+
+    Every name is resolved beneath the target. After an error, or left before its end, the directory holds a part of the archive.
+
+    Raises:
+        LayerError: The directory cannot be opened.
+    """
+
+    def __new__(cls, target: str) -> Self: ...
+    def feed(self, data: bytes) -> None:
+        """Take the next piece, of any size. Releases the GIL.
+
+        Raises:
+            LayerError: The archive or the disk refuses.
+            ValueError: It has ended or failed.
+        """
+    def finish(self, cancel: CancelFlag) -> tuple[str, int, int]:
+        """The archive has ended: take the tree's digest, write all of it to the disk. Releases the GIL.
+
+        Returns:
+            SHA-256 of the tree in hexadecimal, bytes of its regular files, number of its entries without the root.
+
+        Raises:
+            LayerError: The archive was cut off, or the disk refuses; cancelled.
+            ValueError: It has ended or failed.
+        """
+
+def import_directory(source: str, target: str, hidden: Sequence[str], cancel: CancelFlag) -> tuple[str, int, int]:
+    """Copy the directory `source` into the existing, empty directory `target`. Releases the GIL.
+
+    What is mounted within is not copied, nor what is in the directories `hidden`: both are there and empty.
+
+    Returns:
+        As `Unpacker.finish`.
+
+    Raises:
+        LayerError: A file cannot be read or made; cancelled.
+    """
+
+def remove_tree(path: str) -> None:
+    """Remove a file or a directory with all in it, of any depth; links are not followed. Not there: nothing. Releases the GIL.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
 
 def versions() -> dict[str, str]:
     """Of the package (``ardock``), the keeper's protocol (``protocol``) and the build (``profile``, ``architecture``)."""

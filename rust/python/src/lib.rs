@@ -12,6 +12,7 @@ mod frames;
 mod host;
 mod keeper;
 mod launcher;
+mod layer;
 mod watch;
 mod wire;
 
@@ -21,10 +22,13 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("HostError", module.py().get_type::<error::HostError>())?;
+    module.add("LayerError", module.py().get_type::<layer::LayerError>())?;
     module.add_class::<client::KeeperClient>()?;
     module.add_class::<frames::FrameReader>()?;
     module.add_class::<launcher::Launched>()?;
     module.add_class::<launcher::Launcher>()?;
+    module.add_class::<layer::CancelFlag>()?;
+    module.add_class::<layer::Unpacker>()?;
     module.add_class::<watch::LogWatch>()?;
     module.add_function(wrap_pyfunction!(host::open_bind, module)?)?;
     module.add_function(wrap_pyfunction!(host::open_root, module)?)?;
@@ -35,6 +39,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(keeper::read_journal, module)?)?;
     module.add_function(wrap_pyfunction!(keeper::spawn_keeper, module)?)?;
     module.add_function(wrap_pyfunction!(launcher::launch, module)?)?;
+    module.add_function(wrap_pyfunction!(layer::import_directory, module)?)?;
+    module.add_function(wrap_pyfunction!(layer::remove_tree, module)?)?;
     module.add_function(wrap_pyfunction!(wire::reencode, module)?)?;
     module.add_function(wrap_pyfunction!(wire::step_phrases, module)?)?;
     module.add_function(wrap_pyfunction!(wire::versions, module)?)?;
