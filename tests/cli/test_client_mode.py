@@ -363,14 +363,43 @@ def test_attach_gives_the_containers_exit_code(engine: FakeEngine) -> None:
         assert err == b"ardock: 12 bytes of output are missing in all: its log was rotated before they were read\n"
 
 
-def test_a_signal_before_the_container_runs_ends_us_and_leaves_nothing(engine: FakeEngine) -> None:
+def test_a_signal_before_the_container_is_made_ends_us(engine: FakeEngine) -> None:
+    with ardock(engine, "run", "--rm", "image", "prog") as process:
+        engine.expect("containers.create")
+        process.send_signal(signal.SIGTERM)
+        assert end(process) == (143, b"", b"")
+
+
+def test_a_second_signal_while_it_starts_ends_us_and_leaves_nothing(engine: FakeEngine) -> None:
     with ardock(engine, "run", "--rm", "image", "prog") as process:
         engine.expect("containers.create").reply(id=ID, name="x")
         engine.expect("containers.attach").items({"kind": "attached"})
         engine.expect_all("containers.start", "containers.wait")
         process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         engine.expect("containers.remove").reply()
-        assert end(process) == (143, b"", b"")
+        code, out, err = end(process)
+        assert (code in {130, 143}, out, err) == (True, b"", b"")
+
+
+def test_a_signal_while_it_starts_is_for_the_container(engine: FakeEngine) -> None:
+    """Its output may be seen before the start is answered, and who sees it may send a signal."""
+    with ardock(engine, "run", "--rm", "image", "prog") as process:
+        engine.expect("containers.create").reply(id=ID, name="x")
+        attach = engine.expect("containers.attach")
+        attach.items({"kind": "attached"})
+        start, wait = engine.expect_all("containers.start", "containers.wait")
+        attach.bytes(1, b"ready\n")
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGUSR2)
+        start.reply()
+        kill = engine.expect("containers.kill")
+        assert kill.params["signal"] == signal.SIGUSR2
+        kill.reply()
+        attach.reply()
+        wait.reply(**EXIT)
+        assert end(process) == (0, b"", b"")
 
 
 def test_an_engine_that_refuses_us_is_quoted(engine: FakeEngine) -> None:

@@ -16,8 +16,8 @@ def main() -> NoReturn:
     (`ardock.cli.foreground`); the second is left out: all is flushed, closed and restored by then.
     """
     gc.disable()
-    _spare_typing_extensions()
     try:
+        _spare_typing_extensions()
         from ardock.cli.app import main as run_main
 
         run_main()

@@ -106,6 +106,7 @@ class ContainerFront(Front):
         self._stop_words = stop_words
         self._kill_for_reader = kill_for_reader
         self._runs = False
+        self._early: list[int] = []
         self._record: ExitRecord | None = None
         self._escalation = signals.Escalation()
         self._attach: Call[Nothing] | None = None
@@ -180,6 +181,9 @@ class ContainerFront(Front):
     def _on_running(self) -> None:
         self._runs = True
         self._connect_streams()
+        early, self._early = self._early, []
+        for number in early:
+            self._signalled(number)
 
     # The end.
 
@@ -294,14 +298,21 @@ class ContainerFront(Front):
 
     @override
     def _signalled(self, number: int) -> None:
-        if self._runs and self._record is None and self._sig_proxy:
+        if not self._sig_proxy or self._record is not None:
+            # It is not for the container, or that has ended: it is for us.
+            if number in signals.ENDING:
+                raise Interrupted(number)
+        elif self._runs:
             if number in signals.ENDING:
                 self._with_pid(lambda pid: self._pass_on(number, pid))
             else:
                 self._kill(number)
-        elif number in signals.ENDING:
-            # Nothing runs (yet, or any more), or it is not for the container: it is for us.
+        elif number in signals.ENDING and not signals.ENDING.isdisjoint(self._early):
+            # A start that takes so long that somebody asks twice.
             raise Interrupted(number)
+        else:
+            # Its start is under way: the program may run by now, and its output be seen, before that is answered.
+            self._early.append(number)
 
     def _with_pid(self, act: Callable[[int], None]) -> None:
         """Call `act` with the process id of the container's first program, if it still runs."""

@@ -17,7 +17,7 @@ import msgspec
 
 from ardock.client.blocking import Client
 from ardock.client.find import DEFAULT_ROOT, DEFAULT_RUN_DIR, find_socket, try_connect
-from ardock.model.errors import ArdockError, ConnectionLost, DaemonUnavailable, EngineLocked
+from ardock.model.errors import ArdockError, ConnectionLost, DaemonUnavailable, EngineLocked, InvalidArgument
 
 if TYPE_CHECKING:
     from ardock.cli.command import Settings
@@ -89,6 +89,9 @@ class Connection:
         while True:
             try:
                 result = self.client.call(method, params)
+            except UnicodeEncodeError as error:
+                # What Python has of a command line's bytes that are no text (PEP 383).
+                raise InvalidArgument(f"{error.object!r} is no UTF-8, and the engine takes text only") from error
             except ConnectionLost:
                 self.reconnect()
                 continue

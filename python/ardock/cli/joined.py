@@ -54,8 +54,8 @@ class JoinedFront(Front):
             Interrupted: A signal that came before it ran.
         """
         self._caught.quiet = True
-        params = self._engine.named(EXEC, ExecCall(ref=self._ref, spec=self._spec))
-        self._exec = self._engine.client.begin(EXEC, params)
+        # Without a request id: a call with streams cannot be repeated.
+        self._exec = self._engine.client.begin(EXEC, ExecCall(ref=self._ref, spec=self._spec))
         self._source = self._exec
         try:
             self._attend()
