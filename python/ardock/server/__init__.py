@@ -1,5 +1,5 @@
 """The MessagePack server: an engine behind unix sockets. It translates, and decides nothing about containers."""
 
-from ardock.server.serve import GROUP, SOCKET_NAME, Server, serve, serving
+from ardock.server.server import GROUP, SOCKET_NAME, Server, serve, serving
 
 __all__ = ["GROUP", "SOCKET_NAME", "Server", "serve", "serving"]

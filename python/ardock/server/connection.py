@@ -34,7 +34,7 @@ from ardock.server.call import Call
 from ardock.server.peers import Peer
 
 if TYPE_CHECKING:
-    from ardock.server.serve import Server
+    from ardock.server.server import Server
 
 _log: Final = logging.getLogger("ardock.server")
 
@@ -46,7 +46,7 @@ MOST_CALLS: Final = 4096
 # Seconds in which a message that has begun must be whole.
 FRAME_TIME: Final = 30.0
 # Seconds in which a client that is told why its connection ends may take that.
-_FAREWELL: Final = 1.0
+FAREWELL: Final = 1.0
 
 
 class Connection:
@@ -82,6 +82,7 @@ class Connection:
 
     async def run(self) -> None:
         """Serve it until it ends, on either side."""
+        error: ArdockError | None = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, nursery.cancel_scope)
@@ -188,8 +189,9 @@ class Connection:
         self.session.close(to_info(error))
         data = self.session.outgoing()
         self._unsent = len(data)
-        with trio.move_on_after(_FAREWELL):
-            await self._send_all(data)
+        with trio.move_on_after(FAREWELL):
+            if await self._send_all(data):
+                await linger(self._socket)
 
     # --- for calls ---
 
@@ -273,3 +275,20 @@ class Connection:
         except ArdockError as error:
             self.calls.pop(request.id, None)
             self.refuse(request.id, error)
+
+
+async def linger(stream: socket.socket) -> None:
+    """Send no more, and wait until the other side closes, too; what it still sends is dropped.
+
+    Closed at once, it would get EPIPE for what it is just sending, or ECONNRESET, and might never read why.
+    """
+    try:
+        stream.shutdown(socket.SHUT_WR)
+        while True:
+            try:
+                if not stream.recv(_READ):
+                    return
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(stream)
+    except OSError:
+        return  # it is gone

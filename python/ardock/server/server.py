@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from ardock.protocol.errors import to_info
 from ardock.protocol.methods import PROTOCOL, Version
 from ardock.protocol.session import ServerSession
 from ardock.server import peers
-from ardock.server.connection import Connection
+from ardock.server.connection import FAREWELL, Connection, linger
 from ardock.server.listen import Listener, listen_at
 from ardock.server.served import Engine
 
@@ -30,6 +30,8 @@ GROUP: Final = "ardock"
 SOCKET_NAME: Final = "ardock.sock"
 # Seconds until the next attempt to take a connection, where this process has no descriptor left for it.
 _PAUSE: Final = 0.1
+# Refused clients that are given a moment to read why; further ones are closed at once.
+_MOST_REFUSED: Final = 64
 
 
 class Server:
@@ -52,6 +54,7 @@ class Server:
         self.nursery: trio.Nursery
         self.closing = False
         self.connections: set[Connection] = set()
+        self._refused = 0
         # Not cancelled along with its owner: `close` says first that what clients started goes on.
         self._scope = trio.CancelScope(shield=True)
 
@@ -108,7 +111,7 @@ class Server:
         except ArdockError as error:
             fields = {"uid": peer.uid, "pid": peer.pid, "error": error.message}
             _log.warning("connection refused", extra={"fields": fields})
-            _refuse(stream, error)
+            nursery.start_soon(self._refuse, stream, error)
             return
         connection = Connection(self, stream, peer)
         self.connections.add(connection)
@@ -123,16 +126,21 @@ class Server:
             self.connections.discard(connection)
             _log.debug("disconnected", extra={"fields": fields})
 
-
-def _refuse(stream: socket.socket, error: ArdockError) -> None:
-    """Say why, as far as the socket takes it at once (it is empty, so it does), and close."""
-    session = ServerSession()
-    session.close(to_info(error))
-    with stream:
-        try:
-            stream.send(session.outgoing())
-        except OSError as problem:
-            _log.debug("not told", extra={"fields": {"error": problem.strerror}})
+    async def _refuse(self, stream: socket.socket, error: ArdockError) -> None:
+        """Say why, and give a moment to take that, unless many want that."""
+        session = ServerSession()
+        session.close(to_info(error))
+        with stream:
+            # The socket's buffer is empty, so it takes this at once, unless the other side is gone.
+            with suppress(OSError):
+                stream.send(session.outgoing())
+            if self._refused < _MOST_REFUSED:
+                self._refused += 1
+                try:
+                    with trio.move_on_after(FAREWELL):
+                        await linger(stream)
+                finally:
+                    self._refused -= 1
 
 
 @asynccontextmanager
