@@ -29,20 +29,43 @@ DEFAULT_MAX_OUTPUT = 1 << 20
 
 
 class RunningProgram(Protocol):
-    """A program that was started, with its streams; an async context manager that kills it when left.
+    """A program that was started, with its streams; an async context manager that kills it when left."""
 
-    Attributes are those of `ardock.engine.RunningProgram`.
-    """
+    @property
+    def id(self) -> str:
+        """The container's id."""
 
-    id: str
-    exec_id: str | None
-    pid: int
-    started_at: int
-    timings: Timings
-    stdin: SendStream | None
-    stdout: ReceiveStream | None
-    stderr: ReceiveStream | None
-    terminal: Stream | None
+    @property
+    def exec_id(self) -> str | None:
+        """The exec's id; None for the container's first program."""
+
+    @property
+    def pid(self) -> int:
+        """Process id on the host."""
+
+    @property
+    def started_at(self) -> int:
+        """Wall clock, ns since 1970."""
+
+    @property
+    def timings(self) -> Timings:
+        """Where the launch's time went."""
+
+    @property
+    def stdin(self) -> SendStream | None:
+        """Where `stdin_open` (and no terminal): its standard input. `aclose` it to end the input."""
+
+    @property
+    def stdout(self) -> ReceiveStream | None:
+        """Without a terminal: its standard output. Ends when nobody can write to it any more."""
+
+    @property
+    def stderr(self) -> ReceiveStream | None:
+        """Without a terminal: its standard error."""
+
+    @property
+    def terminal(self) -> Stream | None:
+        """With `tty`: the terminal, for both directions; reading gives b"" once the program has closed it."""
 
     @property
     def exit(self) -> ExitRecord | None:
@@ -87,11 +110,25 @@ class Attachment(Protocol):
     misses bytes (`missed` counts them).
     """
 
-    stdin: SendStream | None
-    stdout: ReceiveStream | None
-    stderr: ReceiveStream | None
-    terminal: Stream | None
-    missed: int
+    @property
+    def stdin(self) -> SendStream | None:
+        """Where it was asked for and there is no terminal: standard input."""
+
+    @property
+    def stdout(self) -> ReceiveStream | None:
+        """Where it was asked for and there is no terminal: standard output."""
+
+    @property
+    def stderr(self) -> ReceiveStream | None:
+        """Where it was asked for and there is no terminal: standard error."""
+
+    @property
+    def terminal(self) -> Stream | None:
+        """With a terminal: both directions."""
+
+    @property
+    def missed(self) -> int:
+        """Bytes of output that rotation has passed the reader by."""
 
     async def aclose(self) -> None:
         """Detach."""
@@ -287,7 +324,9 @@ class Engine(Protocol):
         images: Its images.
     """
 
-    id: str
+    @property
+    def id(self) -> str:
+        """8 hexadecimal digits."""
 
     @property
     def containers(self) -> Containers:

@@ -14,10 +14,11 @@ import pytest
 import trio
 
 import ardock
-from ardock import Cursor, Event, LogRecord
+from ardock import LogRecord
 from ardock.engine import Engine, own_engine
 from tests.engine import leftovers
 from tests.engine.folders import Folders
+from tests.engine.histories import check_history, history
 
 PROGRAM = Path(__file__).with_name("embedding.py")
 
@@ -58,33 +59,6 @@ async def labelled(engine: Engine) -> dict[str, list[str]]:
 async def remove_all(engine: Engine) -> None:
     for container in (await engine.containers.list(all=True)).containers:
         await engine.containers.remove(container.id, force=True)
-
-
-async def history(engine: Engine) -> list[Event]:
-    """All events of the journal."""
-    end = await engine.events.cursor()
-    seen: list[Event] = []
-    if end.seq:
-        async with engine.events.subscribe(since=Cursor(end.epoch, 0)) as events:
-            async for event in events:
-                assert isinstance(event, Event), event
-                seen.append(event)
-                if event.seq >= end.seq:
-                    break
-    return seen
-
-
-def check_history(events: list[Event]) -> None:
-    """No number is skipped or doubled, and each container's events have the order of its life, each once."""
-    assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    lives: dict[str, list[str]] = {}
-    for event in events:
-        lives.setdefault(event.id, []).append(event.action)
-    whole = ["create", "start", "kill", "die", "destroy"]
-    for container_id, actions in lives.items():
-        order = [whole.index(action) for action in actions]
-        assert order == sorted(set(order)), (container_id, actions)
-        assert actions[:2] == ["create", "start"], (container_id, actions)
 
 
 async def test_what_a_killed_engine_left_goes_on(folders: Folders, rootfs: str) -> None:
@@ -130,7 +104,7 @@ async def test_nothing_is_lost_of_200_running_and_50_being_launched(folders: Fol
             while "storm" in await labelled(engine):  # noqa: ASYNC110 - they end by themselves
                 await trio.sleep(0.05)
         events = await history(engine)
-        check_history([event for event in events if not event.action.startswith("exec")])
+        check_history(events)
         ended = {event.id for event in events if event.action == "die"}
         assert {event.id for event in events if event.action == "destroy"} == ended
         for container_id in list(ended)[:50]:
@@ -264,3 +238,21 @@ async def test_stale_folders_and_groups_of_this_engine_are_tidied_and_no_others(
         stranger.parent.rmdir()
         if own.parents[1].exists():
             own.parents[1].rmdir()
+
+
+async def test_an_engine_that_closes_leaves_kept_containers_running(folders: Folders, rootfs: str) -> None:
+    async with own_engine(**folders) as engine:
+        await engine.containers.create(["sleep", "1000"], rootfs=rootfs, name="kept")
+        await engine.containers.start("kept")
+        pid = (await engine.containers.inspect("kept")).pid
+        thrown = await engine.containers.spawn(["sleep", "1000"], rootfs=rootfs)
+    assert not Path(f"/proc/{thrown.pid}").exists(), "what its program holds ends with it"
+    for _ in range(2):
+        async with own_engine(**folders) as engine:
+            assert [(one.name, one.outcome) for one in engine.adopted] == [("kept", "running")]
+            info = await engine.containers.inspect("kept")
+            assert (info.status, info.pid, info.exit) == ("running", pid, None)
+            assert (await engine.containers.exec_run("kept", ["echo", "there"])).stdout == b"there\n"
+    async with own_engine(**folders) as engine:
+        await engine.containers.remove("kept", force=True)
+        check_history(await history(engine))

@@ -347,3 +347,26 @@ async def test_events_tell_its_life_in_order(either: Engine, rootfs: str) -> Non
     assert start.attributes["a"] == "b"
     assert seen[5].attributes["oldName"] == "/told"
     assert seen[8].attributes["exitCode"] == "137"
+
+
+async def test_a_kill_for_want_of_memory_is_told_while_it_runs_and_once(either: Engine, rootfs: str) -> None:
+    cursor = await either.events.cursor()
+    # dd wants a buffer of 64 MB; the shell outlives it.
+    command = ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 1000"]
+    await either.containers.create(command, rootfs=rootfs, name="hungry", memory="16m", memory_swap="16m")
+    await either.containers.start("hungry")
+    actions: list[str] = []
+    with trio.fail_after(20):
+        async with either.events.subscribe(since=cursor) as events:
+            async for event in events:
+                assert isinstance(event, ardock.Event)
+                actions.append(event.action)
+                if event.action == "oom":
+                    assert (await either.containers.inspect("hungry")).status == "running"
+                    await either.containers.kill("hungry")
+                if event.action == "die":
+                    break
+    assert actions == ["create", "start", "oom", "kill", "die"]
+    end = await either.containers.wait("hungry")
+    assert (end.exit_code, end.oom_killed) == (137, True)
+    await either.containers.remove("hungry")

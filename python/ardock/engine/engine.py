@@ -263,10 +263,11 @@ async def _opened(
             pool.adopt(found.connection)
             roots.keys_from(found.connection.next_root)
         await adoption.take_over(living, dead, new_boot=loaded.new_boot)
-        # What a dead keeper left is its containers' last record until that is written down.
-        await state.until_committed(state.assigned)
-        for gone in dead:
-            await trio.to_thread.run_sync(tidy_dead, folders, gone.number)
+        # What a dead keeper left is its containers' last record until that is written down: on a disk that is full to the
+        # last, it stays for the next engine.
+        if await state.until_committed(state.assigned, _PATIENCE):
+            for gone in dead:
+                await trio.to_thread.run_sync(tidy_dead, folders, gone.number)
         await trio.to_thread.run_sync(files.tidy, table)
         engine.adopted = adoption.adopted
         try:

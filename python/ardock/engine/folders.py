@@ -6,11 +6,14 @@ import fcntl
 import os
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from ardock.model.errors import ArdockError, EngineLocked, FolderUnusable, InvalidArgument, NotPermitted
 
+# Seconds for a dead owner's last descriptors to go.
+_PATIENCE: Final = 2.0
 _ENGINE_ID: Final = re.compile(r"^[0-9a-f]{8}$")
 
 
@@ -97,20 +100,33 @@ def _lock(root: Path) -> int:
     """Take the lock: flock, which ends with the last process that has the descriptor, however that ends."""
     fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-        os.close(fd)
-        owner = int(text) if text.isdecimal() else 0
-        who = f"process {owner}" if owner else "another process"
-        raise EngineLocked(f"{root}: {who} owns this root folder; use another --root beside it", owner=owner) from None
+        owner = _try_lock(fd)
+        # An owner that is dead may have a keeper under way: the descriptor of the lock goes with that one's execve.
+        deadline = time.monotonic() + _PATIENCE
+        while owner is not None and not Path(f"/proc/{owner}").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+            owner = _try_lock(fd)
     except OSError:
         os.close(fd)
         raise
+    if owner is not None:
+        os.close(fd)
+        who = f"process {owner}" if owner else "another process"
+        raise EngineLocked(f"{root}: {who} owns this root folder; use another --root beside it", owner=owner)
     # Who owns it, for the error above; the lock itself does not rest on it.
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
     return fd
+
+
+def _try_lock(fd: int) -> int | None:
+    """None where the lock is ours now; else its owner's process id, 0 where that cannot be read."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+        return int(text) if text.isdecimal() else 0
+    return None
 
 
 def _engine_id(root: Path) -> str:

@@ -33,6 +33,15 @@ from ardock.model.records import Adopted, ExitRecord
 _EXECS_BACK: Final = 50_000
 
 
+class _Told:
+    """Which execs' starts and ends are in the journal: of a start or an end that is, the keeper only has not heard."""
+
+    def __init__(self) -> None:
+        """None."""
+        self.starts: set[str] = set()
+        self.ends: set[str] = set()
+
+
 class Adoption:
     """The taking over, at the opening of an engine."""
 
@@ -74,7 +83,9 @@ class Adoption:
     async def take_over(self, living: Iterable[Living], dead: Iterable[Dead], *, new_boot: bool) -> None:
         """Take in what the keepers hold, then account for what nobody holds."""
         living = list(living)
-        told = await self._told_execs() if any(entry.execs for found in living for entry in found.entries) else set()
+        told = _Told()
+        if any(entry.execs for found in living for entry in found.entries):
+            await self._read_told(told)
         entries = [(found.connection, entry) for found in living for entry in found.entries]
         # In the order in which the keepers saw the exits; what still runs comes last.
         entries.sort(key=lambda pair: (pair[1].exit is None, 0 if pair[1].exit is None else pair[1].exit.seq))
@@ -90,9 +101,8 @@ class Adoption:
             self._lose(container, reason)
         self._running.clear()
 
-    async def _told_execs(self) -> set[str]:
-        """Ids of the execs whose end is in the journal already: their keeper only has not heard that it may forget them."""
-        told: set[str] = set()
+    async def _read_told(self, told: _Told) -> None:
+        """Look into the journal for the execs of late."""
         seq = max(0, self._state.committed - _EXECS_BACK)
         while seq < self._state.committed:
             parts = await self._state.read_journal(seq, 1 << 20)
@@ -100,10 +110,13 @@ class Adoption:
                 break
             for part in parts:
                 seq = part.last
-                told.update(event.attributes.get("execID", "") for event in part.events() if event.action == "exec_die")
-        return told
+                for event in part.events():
+                    if event.action == "exec_die":
+                        told.ends.add(event.attributes.get("execID", ""))
+                    elif event.action.startswith("exec_start"):
+                        told.starts.add(event.attributes.get("execID", ""))
 
-    def _take(self, connection: Connection, entry: m.Entry, told: set[str]) -> None:
+    def _take(self, connection: Connection, entry: m.Entry, told: _Told) -> None:
         program, joined = connection.adopt(entry)
         blob = decode_blob(entry.blob)
         row = self._running.pop(entry.id, None)
@@ -154,15 +167,14 @@ class Adoption:
             return None
         return from_blob(blob)
 
-    def _take_exec(self, container: Container, program: Program, told: set[str]) -> None:
+    def _take_exec(self, container: Container, program: Program, told: _Told) -> None:
         exec_id = program.exec_id
         assert exec_id is not None, "it is an exec's program"
-        if exec_id in told:
+        if exec_id in told.ends:
             program.let_go()
             return
-        container.execs[exec_id] = program
         # Somebody may come back for its result; how much of its output was asked for, the keeper's capture has bounded.
-        self._containers.return_to_exec(exec_key(exec_id), container, program)
+        self._containers.return_to_exec(exec_key(exec_id), container, program, told=exec_id in told.starts)
 
     async def _timeout(self, container: Container, program: Program) -> None:
         assert container.spec.timeout is not None, "asked for"

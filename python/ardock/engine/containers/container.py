@@ -46,6 +46,7 @@ class Container:
         error: Why the last start failed.
         image_id: The image it was made from.
         restarts: How often it was restarted.
+        ooms: How often this run was told that the kernel has killed in it for want of memory.
         log: Path of its log beneath the root folder; empty: none.
         execs: The execs that run in it.
         written: There is a row of it in the state.
@@ -77,6 +78,7 @@ class Container:
         "max_output",
         "name",
         "on_ended",
+        "ooms",
         "pid",
         "program",
         "remove",
@@ -115,6 +117,7 @@ class Container:
         self.error = ""
         self.image_id = ""
         self.restarts = 0
+        self.ooms = 0
         self.log = ""
         self.execs: dict[str, Program] = {}
         self.written = False

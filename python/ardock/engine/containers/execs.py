@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 import trio
 
-from ardock.engine.containers import lifecycle
+from ardock.engine import clock
+from ardock.engine.containers import lifecycle, telling
 from ardock.engine.containers import plan as planner
 from ardock.engine.containers.container import SHORT_ID, Container
 from ardock.engine.containers.launcher import input_descriptor
@@ -22,6 +23,7 @@ from ardock.engine.facts import Facts
 from ardock.engine.keepers.connection import Connection
 from ardock.engine.keepers.program import Program
 from ardock.engine.requests import Requests
+from ardock.engine.state import NewEvent
 from ardock.model.errors import ArdockError, Cancelled, NotRunning
 from ardock.model.messages import Exec, Output
 from ardock.model.spec import ExecSpec
@@ -209,41 +211,64 @@ class Execs:
         assert exec_id is not None, "it is an exec's program"
         container.execs[exec_id] = program
         command = " ".join(spec.argv[:32])[:4096]
-        ledger = self._ledger
+
+        def told(program: Program) -> list[NewEvent]:
+            start = program.start
+            return [] if start is None else telling.joined(container, exec_id, command, start.started_at, start.timings)
+
+        was_told = False
 
         def answered(program: Program) -> None:
-            if program.start is not None:
-                ledger.tell(container, f"exec_create: {command}", {"execID": exec_id})
-                ledger.tell(container, f"exec_start: {command}", {"execID": exec_id}, timings=program.start.timings)
+            nonlocal was_told
+            # One that has ended by now is written down in one commit by `ended`.
+            if program.error is None and program.exit is None:
+                self._ledger.tell_all(told(program))
+                was_told = True
 
         def ended(program: Program) -> None:
-            self.ended(container, program, told=program.start is not None, keep=keep)
+            before = [] if was_told else told(program)
+            if program.start is None:
+                container.execs.pop(exec_id, None)
+            else:
+                self.ended(container, program, before, keep=keep)
             if over is not None:
                 over()
 
         program.on_answer = answered
         program.on_end = ended
 
-    def ended(self, container: Container, program: Program, *, told: bool, keep: int | None = None) -> None:
-        """An exec is over: write that down, and let the keeper forget it."""
+    def ended(self, container: Container, program: Program, before: list[NewEvent], *, keep: int | None = None) -> None:
+        """An exec is over: write that down behind what was not told `before`, and let the keeper forget it."""
         exec_id = program.exec_id
         assert exec_id is not None, "it is an exec's program"
         container.execs.pop(exec_id, None)
-        if not told:
-            return
         end = program.exit
 
         def written(failed: ArdockError | None) -> None:
             if failed is None:
                 program.let_go()
 
-        attributes = {"execID": exec_id, "exitCode": "255" if end is None else str(end.code)}
         request = None
-        if end is not None:
-            attributes["execDuration"] = str(end.duration_ns // 1_000_000_000)
-            if keep is not None and whole(end, keep):
-                request = self._requests.exec_entry(exec_id, run_result(program, container.id, end, keep))
-        self._ledger.tell(container, "exec_die", attributes, then=written, request=request)
+        if end is not None and keep is not None and whole(end, keep):
+            request = self._requests.exec_entry(exec_id, run_result(program, container.id, end, keep))
+        died = telling.exec_died(container, exec_id, end, clock.now())
+        self._ledger.tell_all([*before, died], written, request)
+
+    def adopt(self, container: Container, program: Program, *, told: bool, keep: int, over: Callable[[], None]) -> None:
+        """Take over an exec that an earlier engine has started; `told`: its start is in the journal."""
+        exec_id = program.exec_id
+        assert exec_id is not None, "it is an exec's program"
+        container.execs[exec_id] = program
+        if not told:
+            self._ledger.tell_all(telling.joined(container, exec_id, "", clock.now(), None))
+
+        def ended(program: Program) -> None:
+            self.ended(container, program, [], keep=keep)
+            over()
+
+        program.on_end = ended
+        if program.over:
+            program.changed()
 
 
 def id_of_request(container_id: str, request_id: str) -> str:

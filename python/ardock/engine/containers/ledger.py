@@ -21,7 +21,7 @@ from ardock.engine.keepers.program import Program
 from ardock.engine.requests import Requests
 from ardock.engine.state import Changes, Departed, NewEvent, State
 from ardock.model.errors import ArdockError, KeeperLost
-from ardock.model.records import ExitRecord, Timings
+from ardock.model.records import ExitRecord
 
 
 class Ledger:
@@ -67,7 +67,11 @@ class Ledger:
             self._ended(container, program)
 
         def oom(_: Program) -> None:
-            self.tell(container, "oom")
+            container.ooms += 1
+            row = ((container.id, encode_row(container)),) if container.written else ()
+            self._state.commit(Changes(events=(telling.event(container, "oom", clock.now()),), put=row))
+
+        program.oom_told = container.ooms
 
         program.on_answer = answered
         program.on_end = ended
@@ -193,19 +197,18 @@ class Ledger:
 
     # --- what is done to it ---
 
-    def tell(
+    def tell(self, container: Container, action: str, attributes: dict[str, str] | None = None) -> None:
+        """An event without a change of state (``kill``, ``stop``, ...)."""
+        self.tell_all([telling.event(container, action, clock.now(), attributes)])
+
+    def tell_all(
         self,
-        container: Container,
-        action: str,
-        attributes: dict[str, str] | None = None,
-        *,
-        timings: Timings | None = None,
+        events: list[NewEvent],
         then: Callable[[ArdockError | None], None] | None = None,
         request: tuple[str, bytes] | None = None,
     ) -> None:
-        """An event without a change of state (``kill``, ``stop``, ``exec_start``, ...)."""
-        told = telling.event(container, action, clock.now(), attributes, timings)
-        self._state.commit(Changes(events=(told,), request=request), then)
+        """Events without a change of state, in one commit."""
+        self._state.commit(Changes(events=tuple(events), request=request), then)
 
     def renaming(self, container: Container, former: str) -> Changes:
         """The commit of a new name that `container` has by now."""

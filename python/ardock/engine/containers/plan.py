@@ -118,6 +118,7 @@ def plan(
         spec=launch,
         output=_output(spec, placement, container_id),
         blob=b"",
+        watch_oom=spec.memory is not None,
         fds=(0, descriptors),
     )
 

@@ -34,8 +34,8 @@ def matcher(filters: Filters, table: Table) -> _Match:
 
 
 def shows_ended(filters: Filters) -> bool:
-    """A filter asks for containers that do not run: they are listed without ``all`` then, as Docker does."""
-    return bool(filters.get("status") or filters.get("exited"))
+    """Containers that do not run are listed without ``all``, as Docker does for ``status`` (and not for ``exited``)."""
+    return bool(filters.get("status"))
 
 
 def _test(name: str, values: tuple[str, ...], table: Table) -> _Match:

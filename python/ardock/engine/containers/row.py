@@ -31,12 +31,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         kind: Who has it.
         request_id: The request that made it.
         max_output: Bytes captured of each stream.
+        ooms: How often this run was told that the kernel has killed in it for want of memory.
     """
 
     info: ContainerInfo
     kind: Kind = "kept"
     request_id: str | None = None
     max_output: int = 0
+    ooms: int = 0
 
 
 class Blob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,6 +87,7 @@ def encode_row(container: Container) -> bytes:
         kind=container.kind,
         request_id=container.request_id,
         max_output=container.max_output,
+        ooms=container.ooms,
     )
     try:
         return _encode(row)
@@ -150,6 +153,7 @@ def decode_row(data: bytes) -> Container:
     container.log = info.log
     container.request_id = row.request_id
     container.max_output = row.max_output
+    container.ooms = row.ooms
     container.written = True
     return container
 

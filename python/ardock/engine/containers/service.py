@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol, Unpack
@@ -136,6 +136,7 @@ class Containers:
         max_output: int = DEFAULT_MAX_OUTPUT,
         request_id: str | None = None,
         done: Done,
+        launched: Callable[[], None] | None = None,
         bound: bool = False,
     ) -> OneShot:
         """As `run`, without waiting: `done` is called once with the result or the error, now or later.
@@ -146,6 +147,7 @@ class Containers:
             max_output: Bytes kept of each stream.
             request_id: The caller's name for the call: repeated with it, it is not run again.
             done: Called in the engine's thread.
+            launched: Called once when it is handed to a keeper, if it is.
             bound: It is killed when the engine closes.
         """
 
@@ -174,6 +176,8 @@ class Containers:
                     return
                 call.program = container.program
                 container.on_ended.append(lambda container: call.over(container.id))
+                if launched is not None:
+                    launched()
 
         try:
             check_max_output(max_output)
@@ -315,6 +319,7 @@ class Containers:
         data: bytes | None = None,
     ) -> None:
         container.run += 1
+        container.ooms = 0
         try:
             if container.status != "starting":
                 container.move("start")
@@ -791,17 +796,10 @@ class Containers:
         call = self._adopted_call(key, program, max_output)
         container.on_ended.append(lambda container: call.over(container.id))
 
-    def return_to_exec(self, key: str, container: Container, program: Program) -> None:
-        """Somebody may come back for the result of an adopted exec, under `key`."""
+    def return_to_exec(self, key: str, container: Container, program: Program, *, told: bool) -> None:
+        """Somebody may come back for the result of an adopted exec, under `key`; `told`: its start is in the journal."""
         call = self._adopted_call(key, program, DEFAULT_MAX_OUTPUT)
-
-        def ended(program: Program) -> None:
-            self._execs.ended(container, program, told=True, keep=DEFAULT_MAX_OUTPUT)
-            call.over(container.id)
-
-        program.on_end = ended
-        if program.over:
-            program.changed()
+        self._execs.adopt(container, program, told=told, keep=DEFAULT_MAX_OUTPUT, over=lambda: call.over(container.id))
 
     def _adopted_call(self, key: str, program: Program, max_output: int) -> OneShot:
         call = OneShot(self._nursery, _never, max_output, lambda _: None)

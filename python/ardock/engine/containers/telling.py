@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ardock.engine.containers.container import Container
 from ardock.engine.state import NewEvent
+from ardock.model.messages import Exit
 from ardock.model.records import ExitRecord, Timings
 
 _NS: int = 1_000_000_000
@@ -57,3 +58,21 @@ def died(container: Container, end: ExitRecord, duration: int) -> list[NewEvent]
         attributes["reason"] = end.reason
     events.append(event(container, "die", end.finished_at, attributes))
     return events
+
+
+def joined(container: Container, exec_id: str, command: str, time: int, timings: Timings | None) -> list[NewEvent]:
+    """``exec_create`` and ``exec_start``; `command` is empty where it is not known (any more)."""
+    suffix = f": {command}" if command else ""
+    attributes = {"execID": exec_id}
+    return [
+        event(container, f"exec_create{suffix}", time, attributes),
+        event(container, f"exec_start{suffix}", time, attributes, timings),
+    ]
+
+
+def exec_died(container: Container, exec_id: str, end: Exit | None, time: int) -> NewEvent:
+    """``exec_die``; `end` is None where it was lost."""
+    attributes = {"execID": exec_id, "exitCode": "255" if end is None else str(end.code)}
+    if end is not None:
+        attributes["execDuration"] = str(end.duration_ns // _NS)
+    return event(container, "exec_die", time if end is None else end.finished_at, attributes)

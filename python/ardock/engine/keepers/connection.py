@@ -17,6 +17,7 @@ import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 from ardock import _core
+from ardock.engine import failpoints
 from ardock.engine.keepers import mapping
 from ardock.engine.keepers.outbox import Outbox
 from ardock.engine.keepers.program import Program
@@ -144,7 +145,12 @@ class Connection:
                 nursery.start_soon(self._receive_all)
 
     def close(self) -> None:
-        """Close the socket: the keeper goes on with what it holds, and ends where that is nothing."""
+        """Close the socket: the keeper goes on with what it holds, and ends where that is nothing.
+
+        So nothing of it is lost, and nobody is told so but those who wait for it here.
+        """
+        for program in self.programs.values():
+            program.on_answer = program.on_end = program.on_oom = None
         self.fail(KeeperLost(f"the connection to keeper {self.number} was closed"))
 
     async def flush(self) -> None:
@@ -444,6 +450,7 @@ class Connection:
             return False
         self._queue_acks()
         while (packet := self._outbox.next_packet()) is not None:
+            failpoints.reach("keeper.send.before")
             try:
                 if not self._client.send(packet.data, packet.fds):
                     return False
@@ -451,6 +458,7 @@ class Connection:
                 self.fail(KeeperLost(f"keeper {self.number} (pid {self.pid}) is gone: {error.strerror}"))
                 return True
             self._outbox.sent()
+            failpoints.reach("keeper.send.after")
             _close_all(packet.owned)
         return True
 
@@ -479,11 +487,19 @@ class Connection:
         try:
             for reply in _decode(data):
                 if isinstance(reply, m.Ended):
+                    failpoints.reach("keeper.ended.before")
                     taken += self._ended(reply, fds)
+                    failpoints.reach("keeper.ended.after")
                 elif isinstance(reply, m.Started):
+                    failpoints.reach("keeper.started.before")
                     taken += self._started(reply, fds)
+                    failpoints.reach("keeper.started.after")
+                elif isinstance(reply, m.Oom):
+                    self._oom(reply)
                 elif isinstance(reply, m.Failed):
+                    failpoints.reach("keeper.failed.before")
                     self._failed(reply)
+                    failpoints.reach("keeper.failed.after")
                 else:
                     taken += self._answered(reply, fds)
         except msgspec.DecodeError as error:
@@ -522,6 +538,13 @@ class Connection:
         program.fds = _take(fds, reply.fds)
         program.changed()
         return reply.fds[1]
+
+    def _oom(self, reply: m.Oom) -> None:
+        program = self.programs.get((reply.id, None))
+        if program is not None and program.on_oom is not None:
+            for _ in range(reply.kills - program.oom_told):
+                program.on_oom(program)
+            program.oom_told = max(program.oom_told, reply.kills)
 
     def _failed(self, reply: m.Failed) -> None:
         launched = self._launching.pop(reply.req, None)

@@ -31,7 +31,7 @@ class Program:
         fds: The descriptors that came with the start (with ``direct`` output); whoever takes them empties the list.
         kill_sent: It was sent SIGKILL by us.
         timed_out: It was killed because its time was up.
-        oom_told: `on_oom` was called.
+        oom_told: How often `on_oom` was called.
         on_release: Called once when the launch is answered (started, ended or failed): what was held for it is free.
         on_answer: Called once after that.
         on_end: Called once when it has ended, failed or is lost; after `on_answer`.
@@ -70,7 +70,7 @@ class Program:
         self.holds = 1
         self.kill_sent = False
         self.timed_out = False
-        self.oom_told = False
+        self.oom_told = 0
         self.on_release: Callable[[], None] | None = None
         self.on_answer: Callable[[Program], None] | None = None
         self.on_end: Callable[[Program], None] | None = None
