@@ -126,7 +126,7 @@ def test_a_wrong_ps_asks_nobody(engine: FakeEngine, arguments: list[str], messag
 def test_what_the_engine_refuses_and_a_column_that_is_not_there_are_1(engine: FakeEngine) -> None:
     with ardock(engine, "ps", "-f", "foo=bar") as process:
         engine.expect("containers.list").fail("invalid_argument", "filters: there is no filter foo")
-        assert end(process) == (1, b"", b"ardock: filters: there is no filter foo\n")
+        assert end(process) == (1, b"", b"ardock: --filter: there is no filter foo\n")
     with ardock(engine, "ps", "--format", "{{.Foo}}") as process:
         engine.expect("containers.list").reply(**listing(UP))
         assert end(process) == (1, b"", b"ardock: --format: at <.Foo>: there is no field Foo\n")

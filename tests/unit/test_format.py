@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
@@ -203,6 +204,9 @@ class Thing:
 
     def struct(self) -> dict[str, object]:
         return {"Name": self.name, "Size": self.size, "Label": lambda key: f"<{key}>"}
+
+    def cells(self, names: Sequence[str]) -> list[str]:
+        return [str(self.struct()[name]) for name in names]
 
 
 LISTED = Listed({"Name": "NAME", "Size": "THE SIZE"}, ("Name", "Size"), [Thing("a", 1), Thing("longer name", 2)])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ardock.cli import values as v
 from ardock.cli.command import FlagCommand
-from ardock.cli.errors import FAILED
+from ardock.cli.errors import FAILED, CliError
 from ardock.cli.flags import Flag, Many, Refused, Switch
 from ardock.cli.listed import LIST_FORMAT, show_list
 from ardock.cli.several import check_count, write
@@ -35,14 +35,18 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     from ardock.cli.connection import connected
     from ardock.cli.format.tabular import Listed
     from ardock.docker.listing import PS_HEADINGS, PS_TABLE, Moment, PsRow
+    from ardock.model.errors import InvalidArgument
     from ardock.protocol.methods import LIST, ListContainers
 
     last = values.one(LAST) or 0
     limit = 1 if values.on(LATEST) else last if last > 0 else None
     with connected(settings) as engine:
-        listing = engine.call(
-            LIST, ListContainers(all=values.on(ALL), filters=filters(values.many(FILTER)), limit=limit)
-        )
+        try:
+            listing = engine.call(
+                LIST, ListContainers(all=values.on(ALL), filters=filters(values.many(FILTER)), limit=limit)
+            )
+        except InvalidArgument as error:
+            raise CliError(error.message.replace("filters:", "--filter:", 1), FAILED) from error
     truncate = not values.on(NO_TRUNC)
     moment = Moment(time.time_ns(), listing.boottime)
     if values.on(QUIET):

@@ -91,7 +91,7 @@ def _config(info: ContainerInfo) -> Struct:
         "Tty": spec.tty,
         "OpenStdin": spec.stdin_open,
         "StdinOnce": False,
-        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        "Env": strings([f"{name}={value}" for name, value in spec.env.items()]),
         "Cmd": list(spec.argv),
         "Image": spec.image or spec.rootfs or "",
         "Volumes": NilMap(),

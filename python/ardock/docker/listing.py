@@ -74,9 +74,9 @@ class PsRow(NamedTuple):
     moment: Moment
     truncate: bool = True
 
-    def field(self, name: str) -> object:
-        """One column's value; `name` is one of `PS_HEADINGS`."""
-        return _PS_FIELDS[name](self)
+    def cells(self, names: Sequence[str]) -> list[str]:
+        """Some columns, of those that `PS_HEADINGS` names."""
+        return [str(_PS_FIELDS[name](self)) for name in names]
 
     def struct(self) -> Struct:
         """All columns, and ``Label``, which takes a label's name."""
@@ -180,6 +180,11 @@ class ImageRow(NamedTuple):
     name: str
     now: int
     truncate: bool = True
+
+    def cells(self, names: Sequence[str]) -> list[str]:
+        """Some columns, of those that `IMAGE_HEADINGS` names."""
+        struct = self.struct()
+        return [str(struct[name]) for name in names]
 
     @property
     def short_id(self) -> str:

@@ -18,6 +18,9 @@ class Row(Protocol):
     def struct(self) -> Struct:
         """All of its columns by name."""
 
+    def cells(self, names: Sequence[str]) -> list[str]:
+        """Some of its columns."""
+
 
 class Listed(NamedTuple):
     """What is listed.
@@ -34,8 +37,7 @@ class Listed(NamedTuple):
 
     def lines(self) -> Iterator[str]:
         """The table with its usual columns."""
-        cells = [[str(value) for value in map(row.struct().__getitem__, self.table)] for row in self.rows]
-        return aligned([[self.headings[name] for name in self.table], *cells])
+        return aligned([[self.headings[name] for name in self.table], *(row.cells(self.table) for row in self.rows)])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
