@@ -209,6 +209,9 @@ class CancelFlag:
     def __new__(cls) -> Self: ...
     def set(self) -> None:
         """The calls that were given this end soon, with a ``"cancelled"`` `LayerError`."""
+    @property
+    def is_set(self) -> bool:
+        """Whether `set` was called."""
 
 @final
 class Unpacker:

@@ -59,6 +59,11 @@ impl CancelFlag {
     fn set(&self) {
         self.set.store(true, Ordering::Relaxed);
     }
+
+    #[getter]
+    fn is_set(&self) -> bool {
+        self.set.load(Ordering::Relaxed)
+    }
 }
 
 /// See `_core.pyi`.
