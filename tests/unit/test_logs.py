@@ -437,8 +437,10 @@ class Life:
     def end(self) -> None:
         self.running = False
         self._ended.set()
+        self._ended = trio.Event()
 
     async def changed(self) -> None:
+        """The next end, not one that has been."""
         await self._ended.wait()
 
 
@@ -589,3 +591,20 @@ async def test_a_watched_log_is_looked_at_when_it_is_written_to_and_not_meanwhil
         for log in (first, second):
             assert data_of(await log.read()) == b"x"
     assert repr(watcher) == "<LogWatcher of 0 files>"
+
+
+async def test_a_container_that_ends_while_the_log_is_looked_at_is_not_waited_for(
+    life: Life, writer: LogWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Walk.step
+
+    def ending(walk: Walk) -> list[LogItem] | None:
+        found = step(walk)
+        if found is None and life.running:
+            writer.write(b"last words")
+            trio.from_thread.run_sync(life.end)
+        return found
+
+    monkeypatch.setattr(Walk, "step", ending)
+    with trio.fail_after(10):
+        assert data_of(await collect(life)) == b"last words"

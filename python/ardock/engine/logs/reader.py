@@ -126,7 +126,7 @@ class LogReader:
             patience = min(patience, max(0.0, (self._query.until - self._now()) / 1e9))
         with trio.move_on_after(patience):
             if self._watch is None:
-                await self._changed()
+                await self._wait_for_end()
                 return
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._wait_for_change, nursery.cancel_scope)
@@ -134,8 +134,13 @@ class LogReader:
                 nursery.cancel_scope.cancel()
 
     async def _wait_for_change(self, done: trio.CancelScope) -> None:
-        await self._changed()
+        await self._wait_for_end()
         done.cancel()
+
+    async def _wait_for_end(self) -> None:
+        # It may have ended since it was last asked; `changed` would wait for its next end.
+        if self._running():
+            await self._changed()
 
 
 @asynccontextmanager
