@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from ardock import _core
-from ardock.model.errors import ArdockError, CapacityExceeded
+from ardock.model.errors import ArdockError, CapacityExceeded, Conflict
 from ardock.protocol.errors import to_info
 from ardock.protocol.methods import PROTOCOL, Version
 from ardock.protocol.session import ServerSession
@@ -149,6 +149,7 @@ async def serving(
     *,
     own: bool = True,
     paths: Sequence[str | Path] = (),
+    unless_taken: Sequence[str | Path] = (),
     sockets: Sequence[socket.socket] = (),
     group: str | None = GROUP,
 ) -> AsyncIterator[Path]:
@@ -161,6 +162,7 @@ async def serving(
         engine: What is served.
         own: Serve on its own socket.
         paths: Where else.
+        unless_taken: Where else, except where somebody else listens there already.
         sockets: Further listening unix sockets, made by somebody else (fd activation), who closes them.
         group: Members of this group may connect, besides root and our own user; None, or a group that there is not: nobody
             else.
@@ -179,6 +181,11 @@ async def serving(
             # Nobody else owns the root folder, so whatever is at its socket's path is left over.
             listeners.append(listen_at(path, gid, replace=True))
         listeners.extend(listen_at(Path(place), gid) for place in paths)
+        for place in unless_taken:
+            try:
+                listeners.append(listen_at(Path(place), gid))
+            except Conflict as error:
+                _log.warning("not listening there", extra={"fields": {"error": error.message}})
         server = Server(engine, gid)
         async with trio.open_nursery() as nursery:
             await nursery.start(server.run, [*(listener.socket for listener in listeners), *sockets])
