@@ -1,4 +1,4 @@
-//! What holds a launch besides a frozen control group (see `keeper.rs`): a
+//! What holds a launch besides a frozen control group (see `frozen.rs`): a
 //! file system that does not answer, a processor time that is used up. The
 //! launch is given up at its deadline and the others go on.
 #![allow(missing_docs)]

@@ -2,9 +2,10 @@
 //! a blocking client, a spec as a flagless run has it.
 #![allow(dead_code, missing_docs, clippy::missing_panics_doc, clippy::must_use_candidate)]
 
+pub mod frozen;
+
 use std::collections::VecDeque;
 use std::fs;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -234,6 +235,12 @@ impl Bench {
         }
     }
 
+    /// Waits until a container's control group is removed.
+    pub fn gone(&self, id: &str) {
+        let folder = self.cgroup().join(id);
+        self.until("the control group's end", || !folder.exists());
+    }
+
     /// Whether the keeper's process is there.
     pub fn lives(&self) -> bool {
         ardock_keeper::boot::is_alive(&self.run).unwrap()
@@ -248,9 +255,6 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        // What a failed test has frozen could not die.
-        let frozen = format!("/sys/fs/cgroup/freezer/ardock-{}/frozen/freezer.state", self.engine);
-        let _ = fs::OpenOptions::new().write(true).open(frozen).map(|file| (&file).write_all(b"THAWED"));
         if self.lives() {
             self.kill();
         }
