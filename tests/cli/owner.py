@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from tests.cli.driver import Ardock, until
 
-
 OWNER = """
 import sys, trio, signal
 from ardock.engine import own_engine

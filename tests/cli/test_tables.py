@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.fake_engine import FakeEngine, Request
 from tests.cli.test_client_mode import ardock, end
+from tests.cli.test_imports import CLICK, NEVER, loaded, third_party
 
 ID = "0123456789ab" + "c" * 52
 OTHER = "fedcba987654" + "3" * 52
@@ -456,3 +457,21 @@ def test_info_tells_what_the_engine_holds(engine: FakeEngine, tmp_path: Path) ->
             assert json.loads(out)["server"]["seq"] == 17
         else:
             assert out == b"3 2\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["ps", "-a"], ["ps", "--format", "{{.ID}}"], ["inspect", "x"], ["create", "image", "x"], ["start", "x"], ["stop", "x"],
+     ["restart", "x"], ["kill", "x"], ["wait", "x"], ["rm", "x"], ["rename", "x", "y"], ["image", "ls"], ["image", "rm", "x"],
+     ["image", "import", "/", "x"], ["version"]],
+    ids=lambda words: " ".join(words),
+)  # fmt: skip
+def test_a_client_loads_no_event_loop_and_no_engine(words: list[str]) -> None:
+    """Nobody is there, so all that a client needs is loaded, and nothing answers."""
+    modules = loaded("-H", "unix:///none/there", *words)
+    assert "ardock.client.blocking" in modules
+    assert third_party(modules) <= CLICK
+    never = NEVER - ({"importlib.metadata", "email"} if words == ["version"] else set())
+    assert not never & modules
+    assert "ardock.engine" not in modules
+    assert ("ardock.cli.format.template" in modules) == ("--format" in words)
