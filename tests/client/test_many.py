@@ -38,7 +38,7 @@ async def test_all_of_them(server: ScriptedServer, nursery: trio.Nursery) -> Non
     async def script() -> None:
         async with server.expecting() as peer:
             number, params = await peer.call("containers.run_many")
-            assert params == {"max_output": 5, "in_flight": 7}
+            assert params == {"max_output": 5}
             got = await specs_of(peer)
             assert [each["argv"][1] for each in got] == [str(index) for index in range(300)]
             order = list(reversed(range(300)))
@@ -50,7 +50,7 @@ async def test_all_of_them(server: ScriptedServer, nursery: trio.Nursery) -> Non
 
     nursery.start_soon(script)
     async with connect(server.path) as engine:
-        many = engine.containers.run_many((spec(index) for index in range(300)), max_output=5, in_flight=7)
+        many = engine.containers.run_many((spec(index) for index in range(300)), max_output=5)
         results = [result async for result in many]
         assert [result.index for result in results] == list(reversed(range(300)))
         assert all(result.exit_code == result.index % 7 for result in results)
@@ -96,6 +96,41 @@ async def test_specs_are_taken_as_there_is_room(server: ScriptedServer, nursery:
                 waiting.start_soon(many.__anext__)
                 await checked.wait()
                 waiting.cancel_scope.cancel()
+
+
+async def test_with_a_limit_not_many_more_are_taken_than_that(server: ScriptedServer, nursery: trio.Nursery) -> None:
+    """The next one is over there when one ends; the caller's iterator is not run ahead of what happens."""
+    taken = 0
+
+    def specs() -> Iterator[ContainerSpec]:
+        nonlocal taken
+        for taken in range(1, 501):
+            yield spec(taken)
+
+    async def script() -> None:
+        async with server.expecting() as peer:
+            number, params = await peer.call("containers.run_many")
+            assert params["in_flight"] == 4
+            got = ended = 0
+            while ended < 500:
+                message = await peer.receive()
+                if message[1] == "items":
+                    got += len(message[2][1])
+                    assert got <= taken <= ended + 36
+                if message[1] == "items_end" or got == ended + 36:
+                    step = min(30, 500 - ended)
+                    await peer.notify("items", number, [{"id": "c", "index": ended + at} for at in range(step)])
+                    ended += step
+                    if got == 500 and ended < 500:
+                        await peer.notify("items", number, [{"id": "c", "index": at} for at in range(ended, 500)])
+                        ended = 500
+            await peer.reply(number, {})
+            await peer.until_lost()
+
+    nursery.start_soon(script)
+    async with connect(server.path) as engine:
+        results = [result.index async for result in engine.containers.run_many(specs(), in_flight=4)]
+    assert results == list(range(500))
 
 
 async def test_long_output_comes_before_its_result(server: ScriptedServer, nursery: trio.Nursery) -> None:

@@ -153,6 +153,33 @@ async def test_input_of_a_program_that_has_ended_breaks(server: ScriptedServer, 
                 await program.stdin.send_all(b"x" * (1 << 20))
 
 
+async def test_input_that_the_program_has_closed_breaks(server: ScriptedServer, nursery: trio.Nursery) -> None:
+    """Also while it is being written to; the output goes on."""
+
+    async def script() -> None:
+        async with server.expecting() as peer:
+            number, _ = await started(peer)
+            await peer.notification("bytes")
+            await peer.notify("end", number, 0)
+            await peer.notify("bytes", number, 1, b"still here")
+            while (await peer.receive())[1] != "cancel":
+                pass
+            await peer.reply(number, EXIT)
+            await peer.until_lost()
+
+    nursery.start_soon(script)
+    async with connect(server.path) as engine:
+        async with await engine.containers.spawn(["x"], rootfs="/x", stdin_open=True) as program:
+            assert program.stdin is not None
+            assert program.stdout is not None
+            for _ in range(2):
+                with pytest.raises(trio.BrokenResourceError, match="closed its standard input"):
+                    await program.stdin.send_all(b"x" * (1 << 20))
+            assert await program.stdout.receive_some() == b"still here"
+            with pytest.raises(errors.InvalidArgument, match="signal"):
+                await program.kill("NOSUCH")
+
+
 async def test_a_terminal_is_one_stream_and_can_be_resized(server: ScriptedServer, nursery: trio.Nursery) -> None:
     async def script() -> None:
         async with server.expecting() as peer:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # So many specs travel in one message at most: the first containers start while the next ones are still encoded.
 _MOST_TOGETHER: Final = 128
 _MOST_BYTES: Final = 1 << 15
+# With a limit of its own, so many more are taken than that, so that the next one is there when one ends.
+_AHEAD: Final = 32
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Outcome).decode
@@ -38,16 +40,18 @@ class BatchCall(StreamCall):
         ready: Results that were not taken, each with its credit.
     """
 
-    __slots__ = ("_exhausted", "_indices", "_specs", "_streamed", "failure", "index", "ready", "sent_indices")
+    __slots__ = ("_ended", "_exhausted", "_most", "_specs", "_streamed", "failure", "index", "ready", "sent_indices")
 
     def __init__(self, line: Line, specs: Iterable[ContainerSpec], params: Params) -> None:
         """Nothing is sent before the first result is asked for."""
+        self._most = None if params.in_flight is None else params.in_flight + _AHEAD
         super().__init__(line, RUN_MANY, params)
         self._specs: Iterator[ContainerSpec] = iter(specs)
         self._exhausted = False
         self._streamed: tuple[list[bytes], list[bytes]] = ([], [])
         # What the engine counts is what it got: specs that cannot be sent are results of our own.
         self.index = 0
+        self._ended = 0
         self.sent_indices: list[int] | None = None
         self.ready: deque[tuple[RunResult, int]] = deque()
         self.failure: BaseException | None = None
@@ -57,7 +61,10 @@ class BatchCall(StreamCall):
         while not (self._exhausted or self.done or self.cancelled) and self.line.room(self) > 0:
             items: list[bytes] = []
             size = 0
-            while len(items) < _MOST_TOGETHER and size < _MOST_BYTES:
+            most = _MOST_TOGETHER if self._most is None else min(_MOST_TOGETHER, self._most + self._ended - self.index)
+            if most <= 0:
+                return
+            while len(items) < most and size < _MOST_BYTES:
                 try:
                     spec = next(self._specs, None)
                 except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
@@ -90,6 +97,7 @@ class BatchCall(StreamCall):
     def _own_result(self, index: int, error: ArdockError) -> None:
         if self.sent_indices is None:
             self.sent_indices = list(range(index))
+        self._ended += 1
         self.ready.append((RunResult(id="", index=index, exit_code=error.exit_code, error=error), 0))
         self.changed.unpark_all()
 
@@ -121,7 +129,9 @@ class BatchCall(StreamCall):
             if self.sent_indices is not None:
                 result.index = self.sent_indices[result.index]
             self.ready.append((result, len(item)))
+        self._ended += len(items)
         self.changed.unpark_all()
+        self.pump()
 
 
 class RunMany:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Unpack
+from typing import Final, Unpack
 
 from ardock.client.batch import BatchCall, RunMany
 from ardock.client.calls import Call
@@ -22,6 +22,10 @@ from ardock.model.spec import ContainerOptions, ContainerSpec, ExecSpec
 from ardock.protocol import methods
 from ardock.protocol.methods import Method, Outcome, Params
 from ardock.protocol.outcomes import to_result
+from ardock.protocol.session import MAX_FRAME
+
+# What a message holds, with room for a specification beside it.
+_MOST_INPUT: Final = MAX_FRAME - (1 << 20)
 
 
 class Containers:
@@ -43,6 +47,7 @@ class Containers:
         spec = make_spec(argv, options)
         check_max_output(max_output)
         remote = self._remote
+        check_input(input)
         try:
             params = methods.Run(spec=spec, input=input, max_output=max_output, request_id=remote.request_id())
             return await self._outcome(methods.RUN, params)
@@ -157,6 +162,7 @@ class Containers:
         """Join a program, wait for its end, and return its exit code and output."""
         spec = make_exec_spec(argv)
         check_max_output(max_output)
+        check_input(input)
         request_id = self._remote.request_id()
         try:
             params = methods.ExecRun(ref=ref, spec=spec, input=input, max_output=max_output, request_id=request_id)
@@ -176,3 +182,17 @@ class Containers:
         if outcome.streamed:
             return to_result(outcome, stdout=call.channel(1), stderr=call.channel(2))
         return to_result(outcome)
+
+
+def check_input(data: bytes | None) -> None:
+    """Refuse what does not travel in one message.
+
+    Raises:
+        InvalidArgument: It is longer.
+    """
+    if data is not None and len(data) > _MOST_INPUT:
+        raise InvalidArgument(
+            f"input: {len(data)} bytes are more than {_MOST_INPUT}, which a call takes: "
+            "use spawn (or exec) with stdin_open, whose standard input is a stream",
+            field="input",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,7 @@ from ardock.client.remote import Remote
 from ardock.client.streams import STDERR, STDOUT, ChannelCall, InputStream, OutputStream, TerminalStream
 from ardock.model.errors import ArdockError, Cancelled, ConnectionLost, InvalidArgument, NotRunning, ProtocolViolation
 from ardock.model.records import ExitRecord, Timings
+from ardock.model.sizes import parse_signal
 from ardock.model.spec import ContainerSpec, ExecSpec
 from ardock.protocol.methods import KILL, RESIZE, SPAWN, STOP, WAIT, Kill, Resize, Stop, Wait
 
@@ -81,6 +83,7 @@ class RunningProgram:
             NotRunning: It has ended.
             InvalidArgument: There is no such signal.
         """
+        parse_signal(signal)
         if self.exit is not None:
             raise NotRunning(f"container {self.id[:12]} is not running")
         await self._remote.change(KILL, Kill(ref=self.id, signal=signal, exec_id=self.exec_id))
@@ -94,12 +97,17 @@ class RunningProgram:
         """
         if self.terminal is None:
             raise InvalidArgument(f"container {self.id[:12]} has no terminal", field="tty")
+        if not (0 <= rows < 1 << 16 and 0 <= columns < 1 << 16):
+            raise InvalidArgument(f"invalid terminal size {rows}x{columns}", field="tty_size")
         if self.exit is not None:
             raise NotRunning(f"container {self.id[:12]} is not running")
         await self._remote.change(RESIZE, Resize(ref=self.id, rows=rows, columns=columns, exec_id=self.exec_id))
 
     async def aclose(self) -> None:
-        """Kill it if it still runs, await its end, close its streams. Safe to call again, and when cancelled."""
+        """Kill it if it still runs, await its end, close its streams. Safe to call again, and when cancelled.
+
+        Where the connection was lost and none can be had in time, a container's fate is not known: `exit` stays None.
+        """
         for stream in (self.stdin, self.stdout, self.stderr, self.terminal):
             if stream is not None:
                 stream.close()
@@ -110,13 +118,11 @@ class RunningProgram:
     async def _end_elsewhere(self) -> None:
         """The connection was lost, and what became of the container is not known: see that it has ended."""
         with trio.move_on_after(self._remote.line.patience, shield=True):
-            try:
+            # It has ended, or nobody is there to be asked, which asking for its end tells.
+            with contextlib.suppress(ArdockError):
                 await self._remote.change(KILL, Kill(ref=self.id))
-            except ArdockError:
-                # It has ended, or nobody is there to be asked: then the next engine ends it when it adopts it, as its
-                # client is gone.
-                return
-            self._exit = await self._remote.call(WAIT, Wait(ref=self.id))
+            with contextlib.suppress(ArdockError):
+                self._exit = await self._remote.call(WAIT, Wait(ref=self.id))
 
     async def __aenter__(self) -> Self:
         """Itself."""

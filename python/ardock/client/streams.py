@@ -60,10 +60,11 @@ class ChannelCall(StreamCall):
         started: The record that `spawn` and `exec` begin with.
         tty: What `attach` begins with.
         missed: Bytes that `attach` has missed.
+        deaf: The program has closed its standard input.
         writers: Parks those who wait for room.
     """
 
-    __slots__ = ("channels", "missed", "started", "tty", "writers")
+    __slots__ = ("channels", "deaf", "missed", "started", "tty", "writers")
 
     def __init__(self, line: Line, method: Method[ResultT], params: Params) -> None:
         """Not sent yet."""
@@ -72,6 +73,7 @@ class ChannelCall(StreamCall):
         self.started: Started | None = None
         self.tty = False
         self.missed = 0
+        self.deaf = False
         self.writers = ParkingLot()
 
     def on_records(self, line: Line, items: Sequence[msgspec.Raw]) -> None:
@@ -97,7 +99,11 @@ class ChannelCall(StreamCall):
         incoming.readers.unpark()
 
     def on_end(self, channel: int) -> None:
-        """Its reader gets b"" after what is still here."""
+        """Its reader gets b"" after what is still here; of standard input: the program has closed it."""
+        if channel == STDIN:
+            self.deaf = True
+            self.writers.unpark_all()
+            return
         incoming = self.channels.get(channel)
         if incoming is not None:
             incoming.end()
@@ -196,7 +202,7 @@ class InputStream(SendStream):
         """Write all of `data`, at the program's pace.
 
         Raises:
-            trio.BrokenResourceError: The program has ended, or the connection was lost.
+            trio.BrokenResourceError: The program has closed its input or ended, or the connection was lost.
             trio.ClosedResourceError: It is closed.
             trio.BusyResourceError: Another task writes.
         """
@@ -224,6 +230,8 @@ class InputStream(SendStream):
                 raise trio.ClosedResourceError("the stream is closed")
             if self._call.done or self._call.cancelled:
                 raise trio.BrokenResourceError("the program has ended") from self._call.error
+            if self._call.deaf:
+                raise trio.BrokenResourceError("the program has closed its standard input")
             room = self._call.line.room(self._call)
             if room > 0:
                 return room
