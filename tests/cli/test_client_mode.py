@@ -208,6 +208,41 @@ def test_a_start_that_was_under_way_is_repeated(engine: FakeEngine) -> None:
         assert end(process) == (3, b"all of it", b"")
 
 
+def test_a_start_that_was_not_answered_and_was_done_is_none_to_complain_about(engine: FakeEngine) -> None:
+    """The owner was killed between the start and its commit: the next finds a container that runs, and no request."""
+    with ardock(engine, "run", "image", "prog") as process:
+        engine.expect("containers.create").reply(id=ID, name="x")
+        engine.expect("containers.attach").items({"kind": "attached"})
+        engine.expect_all("containers.start", "containers.wait")
+        engine.drop()
+        engine.listen()
+        attach = engine.expect("containers.attach")
+        attach.items({"kind": "attached"})
+        engine.expect("containers.start").fail("conflict", "container is running already")
+        attach.bytes(1, b"from its log")
+        attach.reply()
+        engine.expect("containers.wait").reply(id=ID, exit_code=2)
+        assert end(process) == (2, b"from its log", b"")
+
+
+def test_output_that_came_before_the_start_was_answered_is_not_shown_twice(engine: FakeEngine) -> None:
+    with ardock(engine, "run", "image", "prog") as process:
+        engine.expect("containers.create").reply(id=ID, name="x")
+        attach = engine.expect("containers.attach")
+        attach.items({"kind": "attached"})
+        engine.expect_all("containers.start", "containers.wait")
+        attach.bytes(1, b"one\n")
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"one\n"
+        engine.drop()
+        engine.listen()
+        wait, logs = engine.expect_all("containers.wait", "containers.logs")
+        logs.items({"kind": "record", "time": 0, "stream": "stdout", "data": b"one\ntwo\n", "cursor": 8})
+        logs.reply()
+        wait.reply(**EXIT)
+        assert end(process) == (0, b"two\n", b"")
+
+
 def test_a_log_that_is_gone_is_said_and_the_exit_code_comes(engine: FakeEngine) -> None:
     with ardock(engine, "run", "--rm", "image", "prog") as process:
         running(engine)

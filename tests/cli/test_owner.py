@@ -146,7 +146,7 @@ def test_a_run_whose_owner_is_killed_shows_every_byte_once_and_its_exit_code(ard
             assert line(process) == b"out 1\n"
             ended(ardock, owner)
             out, err = process.communicate(timeout=30)
-            assert process.returncode == 9
+            assert process.returncode == 9, err.decode()
             assert out.decode().splitlines() == [f"out {number}" for number in range(2, 41)]
             assert err.decode().splitlines() == [f"err {number}" for number in range(1, 41)]
 

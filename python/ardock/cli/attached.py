@@ -169,17 +169,24 @@ class ContainerFront(Front):
             self._wait("next-exit")
 
     def _on_started(self, call: Call[Nothing]) -> None:
-        call.result()
+        try:
+            call.result()
+        except Conflict:
+            # It runs already: by our first request, whose owner was killed before it had written that down.
+            if not self._resumed:
+                raise
         if self._resumed:
             self._wait("not-running")
-        if self._on_start is not None:
-            self._on_start()
-        if self._timeout is not None:
-            self._after(self._timeout, self._on_timeout)
         self._on_running()
 
     def _on_running(self) -> None:
+        if self._runs:
+            return
         self._runs = True
+        if self._to_start is not None and self._on_start is not None:
+            self._on_start()
+        if self._to_start is not None and self._timeout is not None:
+            self._after(self._timeout, self._on_timeout)
         self._connect_streams()
         early, self._early = self._early, []
         for number in early:
@@ -271,9 +278,10 @@ class ContainerFront(Front):
         self._caught.quiet = True
         self._resumed = True
         self._attach = self._log = self._source = None
-        if not self._runs:
+        if not (self._runs or any(self._seen.values())):
             self._begin()
             return
+        self._on_running()  # Where the start was not answered: it writes.
         client = self._engine.client
         if self._record is None:
             self._wait("not-running")
