@@ -168,6 +168,18 @@ def test_a_command_makes_a_call_for_each_and_what_fails_stops_no_other(
         assert end(process) == (1, b"one\nthree\n", b"ardock: two is in the way\n")
 
 
+def test_any_number_of_names_is_asked_for_a_few_hundred_at_once(engine: FakeEngine) -> None:
+    """An engine bounds the calls of a connection."""
+    names = [f"c{number}" for number in range(600)]
+    with ardock(engine, "rm", *names) as process:
+        for first, last in ((0, 256), (256, 512), (512, 600)):
+            requests = [engine.expect("containers.remove") for _ in range(first, last)]
+            assert engine.requests.empty()
+            for request in requests:
+                request.reply()
+        assert end(process) == (0, ("\n".join(names) + "\n").encode(), b"")
+
+
 def test_removing_by_force_what_is_not_there_is_no_failure(engine: FakeEngine) -> None:
     for flags, code in ((["-f"], 0), ([], 1)):
         with ardock(engine, "rm", *flags, "gone") as process:
@@ -464,7 +476,7 @@ def test_info_tells_what_the_engine_holds(engine: FakeEngine, tmp_path: Path) ->
     [["ps", "-a"], ["ps", "--format", "{{.ID}}"], ["inspect", "x"], ["create", "image", "x"], ["start", "x"], ["stop", "x"],
      ["restart", "x"], ["kill", "x"], ["wait", "x"], ["rm", "x"], ["rename", "x", "y"], ["image", "ls"], ["image", "rm", "x"],
      ["image", "import", "/", "x"], ["version"]],
-    ids=lambda words: " ".join(words),
+    ids=" ".join,
 )  # fmt: skip
 def test_a_client_loads_no_event_loop_and_no_engine(words: list[str]) -> None:
     """Nobody is there, so all that a client needs is loaded, and nothing answers."""

@@ -9,7 +9,7 @@ from ardock.cli.command import FlagCommand
 from ardock.cli.errors import FAILED
 from ardock.cli.flags import Flag, Refused
 from ardock.cli.listed import OBJECT_FORMAT, show_objects
-from ardock.cli.several import check_count, complain, write
+from ardock.cli.several import call_all, check_count, complain, write
 
 if TYPE_CHECKING:
     from ardock.cli.command import Settings
@@ -91,7 +91,7 @@ def _look(engine: Connection, refs: Sequence[str], kind: str) -> list[Struct | A
     about = engine.call(INFO, NoParams())
     answers: list[Struct | ArdockError] = [NotFound(f"no such object: {ref}") for ref in refs]
     if kind != "image":
-        containers = engine.call_all([(INSPECT, Ref(ref=ref)) for ref in refs])
+        containers = call_all(engine, [(INSPECT, Ref(ref=ref)) for ref in refs])
         for place, container in enumerate(containers):
             if not isinstance(container, ArdockError):
                 answers[place] = container_json(container, root=about.root)
@@ -99,7 +99,7 @@ def _look(engine: Connection, refs: Sequence[str], kind: str) -> list[Struct | A
                 answers[place] = container
     if kind != "container":
         open_places = [place for place, answer in enumerate(answers) if isinstance(answer, NotFound)]
-        images = engine.call_all([(IMAGE, ImageRef(ref=refs[place])) for place in open_places])
+        images = call_all(engine, [(IMAGE, ImageRef(ref=refs[place])) for place in open_places])
         for place, image in zip(open_places, images, strict=True):
             if not isinstance(image, ArdockError):
                 answers[place] = image_json(image, architecture=about.architecture)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ardock.cli.errors import FAILED, UsageError, printable
 from ardock.cli.streams import write_line
 
 if TYPE_CHECKING:
     from ardock.cli.command import Settings
+    from ardock.cli.connection import Connection
     from ardock.model.errors import ArdockError
     from ardock.protocol.methods import Method, Params
 
 ResultT = TypeVar("ResultT")
+
+# Calls under way at once: an engine takes 4096 of one connection, and what is done is told meanwhile.
+_AT_ONCE: Final = 256
 
 
 def check_count(name: str, arguments: Sequence[str], fewest: int, most: int | None = None) -> None:
@@ -42,6 +46,12 @@ def complain(message: str) -> None:
     write_line(2, f"ardock: {printable(message)}\n")
 
 
+def call_all(engine: Connection, calls: Sequence[tuple[Method[ResultT], Params]]) -> Iterator[ResultT | ArdockError]:
+    """Make any number of calls; their answers in order, errors among them as values."""
+    for start in range(0, len(calls), _AT_ONCE):
+        yield from engine.call_all(calls[start : start + _AT_ONCE])
+
+
 def each(
     settings: Settings,
     refs: Sequence[str],
@@ -65,13 +75,12 @@ def each(
     from ardock.cli.connection import connected
     from ardock.model.errors import ArdockError
 
-    with connected(settings) as engine:
-        answers = engine.call_all([call(ref) for ref in refs])
     code = 0
-    for ref, answer in zip(refs, answers, strict=True):
-        if isinstance(answer, ArdockError):
-            complain(answer.message)
-            code = code if forgive(answer) else FAILED
-        else:
-            write(lines(ref, answer))
+    with connected(settings) as engine:
+        for ref, answer in zip(refs, call_all(engine, [call(ref) for ref in refs]), strict=True):
+            if isinstance(answer, ArdockError):
+                complain(answer.message)
+                code = code if forgive(answer) else FAILED
+            else:
+                write(lines(ref, answer))
     return code
