@@ -35,7 +35,9 @@ def normalize(text: str) -> str:
     if (slash and not (set(".:[") & set(host) or host == "localhost" or host.lower() != host)) or not slash:
         host, rest = "", text
     if host in _HUB:
-        host, rest = "", rest.removeprefix("library/")
+        host = ""
+    if not host and rest.count("/") == 1:
+        rest = rest.removeprefix("library/")
     familiar = f"{host}/{rest}" if host else rest
     found = _REFERENCE.fullmatch(familiar)
     if found is None or bool(found["host"]) < bool(host):

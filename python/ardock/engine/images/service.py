@@ -17,6 +17,7 @@ from ardock.engine.images.store import Store, Tree
 from ardock.engine.state import Changes, NewEvent, State
 from ardock.model.errors import Ambiguous, Conflict, InvalidArgument, NotFound
 from ardock.model.image import ImageInfo
+from ardock.protocol.methods import Removed
 
 _ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
 _ALGORITHM: Final = "sha256:"
@@ -36,6 +37,7 @@ class Images:
         rows: Iterable[tuple[str, bytes]],
         *,
         in_use: Callable[[str], Sequence[str]],
+        take: Callable[[bytes], tuple[str, bytes] | None] = lambda _: None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         """Of the rows that the state had.
@@ -45,6 +47,7 @@ class Images:
             state: Where images are written down.
             rows: What it had of them.
             in_use: Tells which containers (short ids) were made from an image (its id).
+            take: Of the encoded result of a call, what its commit must have for the request it answers (`Requests.take`).
             now: Wall clock, ns since 1970.
 
         Raises:
@@ -53,6 +56,7 @@ class Images:
         self._store = Store(root)
         self._state = state
         self._in_use = in_use
+        self._take = take
         self._now = now
         self._by_id: dict[str, ImageInfo] = {}
         self._by_name: dict[str, str] = {}
@@ -156,6 +160,7 @@ class Images:
             events = [self._event("untag", image.id, each) for each in gone]
             if deleted:
                 events.append(self._event("delete", image.id, gone[0] if gone else ""))
+            done = [f"Untagged: {each}" for each in gone] + ([f"Deleted: {image.id}"] if deleted else [])
             # What can be written is; on a full disk it is as soon as there is room.
             with trio.CancelScope(shield=True):
                 await self._state.commit_and_wait(
@@ -163,12 +168,13 @@ class Images:
                         events=tuple(events),
                         put_images=() if deleted else (encode(self._by_id[image.id]),),
                         drop_images=(image.id,) if deleted else (),
+                        request=self._take(msgspec.msgpack.encode(Removed(done=done))),
                         fsync=True,
                     )
                 )
                 if deleted:
                     await self._store.remove(self._store.path(image.id.removeprefix(_ALGORITHM)))
-        return [f"Untagged: {each}" for each in gone] + ([f"Deleted: {image.id}"] if deleted else [])
+        return done
 
     # The inside
 
@@ -198,7 +204,13 @@ class Images:
             events.append(self._event("untag", former.id, name))
         try:
             await self._state.commit_and_wait(
-                Changes(events=tuple(events), put_images=tuple(map(encode, changed)), fsync=True, may_fail=True)
+                Changes(
+                    events=tuple(events),
+                    put_images=tuple(map(encode, changed)),
+                    request=self._take(msgspec.msgpack.encode(image)),
+                    fsync=True,
+                    may_fail=True,
+                )
             )
         except BaseException:
             if is_new and image_id not in self._by_id:
