@@ -9,6 +9,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+# Where `make install` puts things, and beneath what (for packagers).
+PREFIX ?= /usr/local
+DESTDIR ?=
 # Arguments for the test runners, such as: make test-python PYTEST="-k oom -x"
 PYTEST ?=
 CARGO_TEST ?=
@@ -49,6 +52,16 @@ wheel: $(STAMPS)/wheel ## Build the wheel into dist/
 .PHONY: sdist
 sdist: $(STAMPS)/sdist ## Build the source distribution into dist/
 
+.PHONY: install
+install: $(STAMPS)/wheel ## Install command and service unit: PREFIX (/usr/local), DESTDIR
+	PYTHON=$(PYTHON) packaging/install dist/ardock-*.whl $(PREFIX) $(DESTDIR)
+
+.PHONY: uninstall
+uninstall: ## Remove what install put there (PREFIX, DESTDIR); containers and state stay
+	rm -rf $(DESTDIR)$(PREFIX)/lib/ardock $(DESTDIR)$(PREFIX)/share/doc/ardock
+	rm -f $(DESTDIR)$(PREFIX)/bin/ardock $(DESTDIR)$(PREFIX)/lib/sysusers.d/ardock.conf
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/ardock.service
+
 .PHONY: clean
 clean: ## Remove all that was built, the virtual environment too
 	rm -rf target dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -71,8 +84,10 @@ check-dist: root wheel sdist ## Install wheel and sdist into empty environments 
 	packaging/check-dist dist/ardock-*.whl dist/ardock-*.tar.gz
 
 .PHONY: bench
-bench: root build peers ## Measure launching beside the kernel's floor, runc, docker and bwrap
+bench: root build peers ## Measure launching beside the kernel's floor and other engines, events, and the command line
 	$(BIN)/python bench/launch.py
+	$(BIN)/python bench/events.py
+	$(BIN)/python bench/cli.py
 
 .PHONY: peers
 peers: root $(STAMPS)/host ## Install the other engines that tests and benches compare with, where possible

@@ -62,9 +62,7 @@ PARTS = ("paced", "stopped", "replay", "ps")
 
 def paced(daemon: Daemon, source: Source, group: Group, per_s: int, seconds: float) -> dict[str, float]:
     """Measure a steady rate."""
-    # Before the figures: what is allocated once, and the part of the journal that is kept in memory, which is bounded.
-    last, _ = source.pace(per_s, seconds / 2)
-    before = group.until(last)
+    before = group.until(source.pace(per_s, seconds / 4)[0])
     memory, cpu, began = daemon.rss_kib(), daemon.cpu_s(), time.perf_counter()
     last, rate = source.pace(per_s, seconds)
     found = group.until(last)
@@ -85,7 +83,6 @@ def stopped(daemon: Daemon, source: Source, group: Group, socket: str, options: 
     """Compare throughput with and without a reader that has stopped, in turns."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     memory = 0.0
-    group.until(source.send(options.count))
     for number in range(2 * options.rounds):
         with_stopped = number % 4 in {1, 2}  # there and back, so that neither always comes second
         with ExitStack() as stack:
@@ -190,6 +187,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, fl
             stack.callback(lambda: client.call(REMOVE, Remove(ref=source.id, force=True)))
             group = Group(socket, options.subscribers)
             try:
+                # Before any figure: what is allocated once, and the part of the journal that is in memory, which is bounded.
+                group.until(source.send(options.warm))
                 if "paced" in options.parts:
                     note(f"{options.subscribers} subscribers, {options.rate:,} events/s")
                     found["paced"] = paced(daemon, source, group, options.rate, options.seconds)
@@ -229,13 +228,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--subscribers", type=int, help="default 100")
     parser.add_argument("--rate", type=int, help="events a second, default 2,000")
     parser.add_argument("--seconds", type=float, help="of the steady rate, default 10")
-    parser.add_argument("--count", type=int, help="events of a round with a stopped reader or without, default 5,000")
-    parser.add_argument("--rounds", type=int, help="of either, default 4")
+    parser.add_argument("--warm", type=int, help="events before all figures, default 30,000")
+    parser.add_argument("--count", type=int, help="events of a round with a stopped reader or without, default 10,000")
+    parser.add_argument("--rounds", type=int, help="of either, default 10")
     parser.add_argument("--containers", type=int, help="to be listed, default 5,000")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"out of {','.join(PARTS)}")
     options = parser.parse_args()
-    whole = {"subscribers": 100, "rate": 2000, "seconds": 10.0, "count": 5000, "rounds": 4, "containers": 5000}
-    quick = {"subscribers": 10, "rate": 200, "seconds": 0.5, "count": 200, "rounds": 1, "containers": 100}
+    whole = {
+        "subscribers": 100, "rate": 2000, "seconds": 10.0, "warm": 30_000, "count": 10_000, "rounds": 10, "containers": 5000,
+    }  # fmt: skip
+    quick = {"subscribers": 10, "rate": 200, "seconds": 0.5, "warm": 200, "count": 200, "rounds": 1, "containers": 100}
     for name, value in (quick if options.quick else whole).items():
         if getattr(options, name) is None:
             setattr(options, name, value)

@@ -19,9 +19,9 @@ pytestmark = [
 BENCH = Path(__file__).resolve().parents[2] / "bench" / "launch.py"
 
 
-def bench(*options: str) -> subprocess.CompletedProcess[str]:
+def bench(*options: str, program: Path = BENCH) -> subprocess.CompletedProcess[str]:
     with subprocess.Popen(
-        [sys.executable, str(BENCH), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(program), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             output, errors = process.communicate()
@@ -42,7 +42,14 @@ def residue() -> set[Path]:
 def test_every_way_to_run_is_measured_and_nothing_is_left() -> None:
     before = residue()
     done = bench(
-        "--quick", "--slice", "0.05", "--json", "--systems", "floor,bare,run_many,run,run1,core,cli", "--hold", "3"
+        "--quick",
+        "--slice",
+        "0.05",
+        "--json",
+        "--systems",
+        "floor,bare,run_many,run,run1,core,api_many,api,api8,api1,clid",
+        "--hold",
+        "3",
     )
     assert done.returncode == 0, done.stderr
     assert "left out" not in done.stderr
@@ -50,6 +57,7 @@ def test_every_way_to_run_is_measured_and_nothing_is_left() -> None:
     rows = result["results"]
     names = {row["system"] for row in rows}
     assert {"floor", "ardock run_many in-process", "ardock run, 32 in flight", "ardock _core.launch"} <= names
+    assert {"ardock run_many, daemon", "ardock run, daemon, 8 clients", "ardock CLI, daemon"} <= names
     for row in rows:
         assert row["n"] > 0
         assert 0 < row["p50_ms"] <= row["p99_ms"]
