@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,12 +71,36 @@ def test_python_of_the_readme_compiles_and_its_names_exist(code: str) -> None:
             assert node.attr in ardock.__all__
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Of a command with folders of its own, `ardock` along PATH."""
+    return os.environ | {
+        "ARDOCK_ROOT": str(folder / "root"),
+        "ARDOCK_RUN_DIR": str(folder / "run"),
+        "PATH": f"{ARDOCK.parent}:{os.environ['PATH']}",
+    }
+
+
+@contextmanager
+def daemon(folder: Path) -> Iterator[None]:
+    """`ardock daemon` on the folder, as long as the context lasts."""
+    with subprocess.Popen([ARDOCK, "daemon"], env=environment(folder), stderr=subprocess.DEVNULL) as process:
+        try:
+            words = [str(ARDOCK), "version", "-f", "{{.Server.Pid}}"]
+            for _ in range(200):
+                said = subprocess.run(words, env=environment(folder), capture_output=True, text=True, check=False)
+                if said.stdout.strip() == str(process.pid):
+                    break
+                time.sleep(0.05)
+            yield
+        finally:
+            process.terminate()
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_of_the_readme_runs(code: str, tmp_path: Path) -> None:
+def test_python_of_the_readme_runs(tmp_path: Path) -> None:
     folders = f"{str(tmp_path / 'root')!r}, {str(tmp_path / 'run')!r}"
-    code = code.replace("open_engine()", f"open_engine({folders})").replace("range(1000)", "range(50)")
+    code = blocks("python")[0].replace("open_engine()", f"open_engine({folders})").replace("range(1000)", "range(50)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     said = done.stdout.splitlines()
@@ -84,27 +111,69 @@ def test_python_of_the_readme_runs(code: str, tmp_path: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_python_of_the_readme_runs_beside_a_daemon(tmp_path: Path) -> None:
+    folders = f"root={str(tmp_path / 'root')!r}, run_dir={str(tmp_path / 'run')!r}"
+    code = blocks("python")[1].replace("connect()", f"connect({folders})")
+    with daemon(tmp_path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["3", "stdout b'out\\n'", "start ", "die 3"]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize(
-    "command", [command for command in commands() if "ardock run" in command and "-it" not in command]
+    "command",
+    [
+        command
+        for command in commands()
+        if "ardock run --rm" in command and "--rootfs" in command and "-it" not in command
+    ],
 )
 def test_commands_of_the_readme_run(command: str, tmp_path: Path) -> None:
     """But for the one with a terminal, which has tests of its own."""
     (tmp_path / "data").mkdir()
     tmp_path.chmod(0o755)
-    environment = os.environ | {
-        "ARDOCK_ROOT": str(tmp_path / "root"),
-        "ARDOCK_RUN_DIR": str(tmp_path / "run"),
-        "PATH": f"{ARDOCK.parent}:{os.environ['PATH']}",
-    }
     done = subprocess.run(
         ["bash", "-c", command.replace("/srv/data", str(tmp_path / "data"))],
-        env=environment,
+        env=environment(tmp_path),
         capture_output=True,
         text=True,
         timeout=50,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_tour_with_the_daemon_runs_as_it_stands(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks("sh") if "ardock daemon &" in block)
+    first, *tour = block.splitlines()
+    assert first == "ardock daemon &"
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("busybox is not installed (busybox-static): the tour's image is made of it")
+    (tmp_path / "tree").mkdir()
+    shutil.copy2(busybox, tmp_path / "tree" / "echo")
+    (tmp_path / "tree" / "hello").symlink_to("echo")
+    script = "\n".join(["set -ex", *tour]).replace("/srv/tree", str(tmp_path / "tree")).replace("/hello", "/echo hello")
+    with daemon(tmp_path):
+        done = subprocess.run(
+            ["bash", "-c", script], env=environment(tmp_path), capture_output=True, text=True, timeout=50, check=False
+        )
+        left = subprocess.run(
+            [ARDOCK, "ps", "-aq"], env=environment(tmp_path), capture_output=True, text=True, check=True
+        )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if not line.startswith("+")] == []
+    assert left.stdout == ""
+    said = done.stdout
+    assert "running" in said
+    assert '["sh","-c","while date; do sleep 1; done"]' in said
+    assert "\n137\n" in said
+    assert '"Action":"rename"' in said
+    assert "\nhello\n" in said
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

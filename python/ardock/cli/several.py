@@ -75,9 +75,11 @@ def each(
     from ardock.cli.connection import connected
     from ardock.model.errors import ArdockError
 
+    calls = [call(ref) for ref in refs]
     code = 0
     with connected(settings) as engine:
-        for ref, answer in zip(refs, call_all(engine, [call(ref) for ref in refs]), strict=True):
+        answers = call_all(engine, calls)
+        for ref, answer in zip(refs, answers, strict=True):
             if isinstance(answer, ArdockError):
                 complain(answer.message)
                 code = code if forgive(answer) else FAILED
