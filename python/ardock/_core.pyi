@@ -143,8 +143,15 @@ class Launcher:
         """Make the folder ``<parent>`` in all hierarchies."""
     def remove_cgroup_parent(self, parent: str) -> None:
         """Remove it."""
-    def remove_cgroup(self, parent: str, name: str) -> None:
-        """Remove one container's control groups, once it has ended."""
+    def remove_cgroup(self, parent: str, name: str, *, patience: float = 0.0) -> None:
+        """Remove one container's control groups, once it has ended.
+
+        Tried again for `patience` seconds while one is busy: a process that is dead holds its group until its parent has
+        collected it. Releases the GIL.
+
+        Raises:
+            HostError: Errno EBUSY where one still holds a process.
+        """
     def kill_cgroup(self, parent: str, name: str) -> int:
         """Kill every process in one container's control groups; how many were seen. Waits for their end, 1 s at most."""
     def cgroup_children(self, parent: str) -> list[str]:

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::fs;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ardock_launch::{Home, HomeConfig, Slots};
 use rustix::fs::{Mode, OFlags, CWD};
@@ -168,9 +168,7 @@ impl Keeper {
     /// launcher just ended by us, or an orphan by init. Nobody waits for this
     /// keeper any more, so it takes its time, but not for ever.
     fn remove_groups(&self) {
-        let deadline = Instant::now() + LAST_GROUPS;
-        while self.home.cgroups().remove_parent(&self.config.cgroup_parent()).is_err() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let _left_to_the_next_engine =
+            self.home.cgroups().remove_parent_patiently(&self.config.cgroup_parent(), LAST_GROUPS);
     }
 }

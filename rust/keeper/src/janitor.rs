@@ -211,7 +211,7 @@ fn tidy(remains: &mut Remains, home: &Home, store: Option<&OwnedFd>) -> bool {
         if remains.kill {
             let _ = home.cgroups().kill(parent, name);
         }
-        if home.cgroups().remove(parent, name).is_ok() {
+        if home.cgroups().remove_container(parent, name).is_ok() {
             remains.cgroup = None;
         } else {
             done = false;

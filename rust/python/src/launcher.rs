@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ardock_launch::{Home, HomeConfig, LaunchError, LaunchSpec, Parent, Programs, Slots, Step};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -148,8 +149,12 @@ impl Launcher {
         self.on_thread(py, move |state| state.home.cgroups().remove_parent(&parent))?.map_err(error::host)
     }
 
-    fn remove_cgroup(&self, py: Python<'_>, parent: String, name: String) -> PyResult<()> {
-        self.on_thread(py, move |state| state.home.cgroups().remove(&parent, &name))?.map_err(error::host)
+    #[pyo3(signature = (parent, name, *, patience=0.0))]
+    fn remove_cgroup(&self, py: Python<'_>, parent: String, name: String, patience: f64) -> PyResult<()> {
+        let patience =
+            Duration::try_from_secs_f64(patience).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        self.on_thread(py, move |state| state.home.cgroups().remove_patiently(&parent, &name, patience))?
+            .map_err(error::host)
     }
 
     fn kill_cgroup(&self, py: Python<'_>, parent: String, name: String) -> PyResult<usize> {

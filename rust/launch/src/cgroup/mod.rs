@@ -194,13 +194,31 @@ impl Hierarchies {
             .unwrap_or(0)
     }
 
-    /// Removes one container's folders. Missing ones are no error; one that
-    /// still holds a process is (`EBUSY`): call again later.
+    /// Removes what a launch has made for a container. Looks only where it can
+    /// have made some: a call that finds nothing takes as long as one that
+    /// does. Otherwise as [`Self::remove`].
+    pub fn remove_container(&self, parent: &str, name: &str) -> Result<(), LaunchError> {
+        let bases = match self {
+            Self::V1(all) => {
+                all.iter().filter(|hierarchy| hierarchy.limits()).map(|hierarchy| &hierarchy.base).collect()
+            }
+            Self::V2(base) => vec![base],
+        };
+        Self::remove_in(&bases, parent, name)
+    }
+
+    /// Removes a folder in every hierarchy: a container's, one of device rules
+    /// or a keeper's. Missing ones are no error; one that still holds a process
+    /// is (`EBUSY`): call again later.
     pub fn remove(&self, parent: &str, name: &str) -> Result<(), LaunchError> {
+        Self::remove_in(&self.bases(), parent, name)
+    }
+
+    fn remove_in(bases: &[&OwnedFd], parent: &str, name: &str) -> Result<(), LaunchError> {
         check_path(parent)?;
         check_path(name)?;
         let mut first = Ok(());
-        for base in self.bases() {
+        for base in bases {
             let path = format!("{parent}/{name}");
             match files::rmdir(base, &path) {
                 Ok(()) | Err(libc::ENOENT) => {}
@@ -210,6 +228,12 @@ impl Hierarchies {
             }
         }
         first
+    }
+
+    /// [`Self::remove`], and again for as long as `patience` while it is busy: a
+    /// process that is dead holds its group until its parent has collected it.
+    pub fn remove_patiently(&self, parent: &str, name: &str, patience: Duration) -> Result<(), LaunchError> {
+        patiently(patience, || self.remove(parent, name))
     }
 
     /// Sends SIGKILL to every process of a container, and goes on until none
@@ -242,6 +266,12 @@ impl Hierarchies {
         }
     }
 
+    /// [`Self::remove_parent`], and again for as long as `patience` while
+    /// something in it is busy.
+    pub fn remove_parent_patiently(&self, parent: &str, patience: Duration) -> Result<(), LaunchError> {
+        patiently(patience, || self.remove_parent(parent))
+    }
+
     /// Removes `parent` and whatever folders are left beneath it (the device
     /// groups of [`v1`], containers that are gone).
     pub fn remove_parent(&self, parent: &str) -> Result<(), LaunchError> {
@@ -266,6 +296,20 @@ impl Hierarchies {
         names.sort();
         names.dedup();
         names
+    }
+}
+
+/// Pause between two attempts at a busy group: a parent collects within it,
+/// unless the machine is overloaded.
+const PAUSE: Duration = Duration::from_millis(5);
+
+fn patiently(patience: Duration, remove: impl Fn() -> Result<(), LaunchError>) -> Result<(), LaunchError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match remove() {
+            Err(error) if error.errno == libc::EBUSY && Instant::now() < deadline => std::thread::sleep(PAUSE),
+            result => return result,
+        }
     }
 }
 

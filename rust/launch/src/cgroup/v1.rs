@@ -38,6 +38,11 @@ impl Hierarchy {
         self.controllers.iter().any(|name| name == controller)
     }
 
+    /// Containers may have folders of their own here, see [`Self::writes`].
+    pub(super) fn limits(&self) -> bool {
+        ["memory", "pids", "cpuset", "cpu"].into_iter().any(|controller| self.has(controller))
+    }
+
     pub(super) fn make_parent(&self, parent: &str) -> Result<(), LaunchError> {
         let failed = |errno| LaunchError::os(Step::Cgroup, format!("{}:{parent}", self.name), errno);
         files::mkdir_all(&self.base, parent).map_err(failed)?;

@@ -179,7 +179,7 @@ pub fn clean(home: &Home, spec: &LaunchSpec) -> Result<(), LaunchError> {
 
 fn remove_groups(home: &Home, spec: &LaunchSpec) -> Result<(), LaunchError> {
     match &spec.cgroup {
-        Some(cgroup) => home.cgroups().remove(&cgroup.parent, &cgroup.name),
+        Some(cgroup) => home.cgroups().remove_container(&cgroup.parent, &cgroup.name),
         None => Ok(()),
     }
 }

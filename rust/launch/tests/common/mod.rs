@@ -389,6 +389,11 @@ impl Container<'_> {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
 
+    /// Somebody else has waited for it and cleaned behind it.
+    pub fn collected(mut self) {
+        self.code = Some(-1);
+    }
+
     /// Joins a program to it.
     pub fn try_exec(&self, spec: &ExecSpec) -> Result<Launched, Failure> {
         let pid = rustix::process::Pid::from_raw(self.launched.pid).unwrap();
@@ -440,14 +445,10 @@ pub fn exec_spec(argv: &[&str]) -> ExecSpec {
 
 /// As a keeper does: again while a process that is just ending holds it.
 pub fn clean_soon(home: &Home, spec: &LaunchSpec) {
-    for _ in 0..200 {
-        match clean(home, spec) {
-            Ok(()) => return,
-            Err(error) if error.errno == 16 => std::thread::sleep(Duration::from_millis(5)),
-            Err(error) => panic!("{error}"),
-        }
+    if let Some(group) = &spec.cgroup {
+        home.cgroups().remove_patiently(&group.parent, &group.name, Duration::from_secs(5)).unwrap();
     }
-    panic!("the control groups stay busy");
+    clean(home, spec).unwrap();
 }
 
 /// Exit code, 128 + signal for a signal.
