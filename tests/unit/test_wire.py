@@ -197,6 +197,27 @@ def test_golden_bytes(name: str) -> None:
     assert _core.reencode("request", bytes.fromhex(golden)).hex() == golden
 
 
+def test_replies_of_a_keeper_without_the_newer_fields_are_understood() -> None:
+    welcome = {"t": "welcome", "version": 1, "pid": 2, "window": 3, "capacity": 4, "containers": 5}
+    ended = {
+        "t": "ended", "req": 1, "id": "a", "exec": None, "fds": (0, 0),
+        "started": {"pid": 9, "start_ticks": 8, "started_at": 7, "timings": msgspec.to_builtins(Timings())},
+        "exit": {
+            "code": 3, "signal": None, "oom": False, "finished_at": 5, "stdout_total": 2, "stderr_total": 0,
+            "stdout": b"hi", "stderr": b"", "seq": 1,
+        },
+    }  # fmt: skip
+    entry = {"t": "entry", "req": 1, "id": "a", "blob": b"b", "started": None, "exit": None, "execs": ()}
+    replies = [msgspec.msgpack.decode(encoded(reply), type=m.Reply) for reply in (welcome, ended, entry)]
+    assert isinstance(replies[0], m.Welcome)
+    assert replies[0].next_root == 0
+    assert isinstance(replies[1], m.Ended)
+    assert replies[1].started is not None
+    assert (replies[1].started.started_boot, replies[1].exit.duration_ns) == (0, 0)
+    assert isinstance(replies[2], m.Entry)
+    assert replies[2].oom_kills == 0
+
+
 def test_the_phrases_of_the_steps_are_rusts() -> None:
     assert _core.step_phrases() == mapping.PHRASES
 
