@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -18,42 +16,14 @@ import ardock
 from ardock import Event
 from ardock.client.blocking import Client
 from ardock.client.find import find_socket, try_connect
-from ardock.engine import own_engine
 from ardock.interface import Engine
 from ardock.protocol import methods as m
 from ardock.protocol.methods import Method
-from tests.engine import leftovers
 from tests.engine.folders import Folders
-from tests.engine.histories import check_history, history
+from tests.engine.histories import check_history
+from tests.engine.owners import Owner, clean
 
 T = TypeVar("T")
-PROGRAM = Path(__file__).with_name("serving_program.py")
-
-
-class Owner:
-    """The program, serving."""
-
-    def __init__(self, folders: Folders) -> None:
-        self.arguments = [str(folders["root"]), str(folders["run_dir"])]
-        self.process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), *self.arguments], stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "serving\n"
-
-    def end(self, how: signal.Signals) -> None:
-        process, self.process = self.process, None
-        if process is not None:
-            process.send_signal(how)
-            process.communicate(timeout=30)
-
-    @property
-    def pid(self) -> int:
-        assert self.process is not None
-        return self.process.pid
 
 
 @pytest.fixture
@@ -62,17 +32,6 @@ def owner(folders: Folders) -> Iterator[Owner]:
     owner.start()
     yield owner
     owner.end(signal.SIGKILL)
-
-
-async def clean(folders: Folders) -> list[Event]:
-    """What the next owner finds; everything is removed then."""
-    async with own_engine(**folders) as engine:
-        events = await history(engine)
-        check_history(events)
-        for one in (await engine.containers.list(all=True)).containers:
-            await engine.containers.remove(one.id, force=True)
-        await leftovers.no_containers(engine.id, engine.root)
-    return events
 
 
 @pytest.mark.timeout(180)
@@ -212,7 +171,7 @@ trio.run(main)
             os.execv(sys.executable, [sys.executable, "-c", code])
         await running(engine, 1)
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        os.waitpid(pid, 0)  # noqa: ASYNC222 - it is dead
         with trio.fail_after(10):
             while (await engine.containers.list()).containers:  # noqa: ASYNC110 - polled
                 await trio.sleep(0.02)
