@@ -25,7 +25,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 # The interpreter whose interface the extension is built against, the same for every cargo command.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
-RUST := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name '*.json')
+RUST := Cargo.toml $(wildcard Cargo.lock) $(shell find rust -path rust/fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml -o -name '*.json' \) -print)
 unless = $(if $(wildcard $(1)),,always)
 PYTHON_SOURCES := $(shell find python/ardock -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
@@ -53,11 +53,11 @@ wheel: $(STAMPS)/wheel ## Build the wheel into dist/
 sdist: $(STAMPS)/sdist ## Build the source distribution into dist/
 
 .PHONY: install
-install: $(STAMPS)/wheel ## Install command and service unit: PREFIX (/usr/local), DESTDIR
+install: $(STAMPS)/wheel ## Install the command and the service (PREFIX, DESTDIR)
 	PYTHON=$(PYTHON) packaging/install dist/ardock-*.whl $(PREFIX) $(DESTDIR)
 
 .PHONY: uninstall
-uninstall: ## Remove what install put there (PREFIX, DESTDIR); containers and state stay
+uninstall: ## Remove what install put there; containers and state stay
 	rm -rf $(DESTDIR)$(PREFIX)/lib/ardock $(DESTDIR)$(PREFIX)/share/doc/ardock
 	rm -f $(DESTDIR)$(PREFIX)/bin/ardock $(DESTDIR)$(PREFIX)/lib/sysusers.d/ardock.conf
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/ardock.service
@@ -78,6 +78,27 @@ test-rust: root $(STAMPS)/packages ## Run the Rust tests (CARGO_TEST="..." passe
 .PHONY: test-python
 test-python: root build ## Run the Python tests (PYTEST="..." passes arguments)
 	$(BIN)/python -m pytest $(PYTEST)
+
+# Coverage-guided fuzzing of what reads bytes that somebody else made: the API's byte streams and tar archives. libFuzzer
+# without cargo-fuzz, which needs a nightly compiler for sanitizers that a crate without unsafe code has no use for; the
+# instrumentation itself is LLVM's, and stable rustc hands these flags on to it. What is learnt stays in target/fuzz/corpus,
+# so that each run goes on where the last one ended; an input that fails is left in target/fuzz, and its path is printed.
+FUZZ_SECONDS ?= 60
+FUZZERS := frames tar
+FUZZ := target/fuzz/$(shell uname -m)-unknown-linux-gnu/release
+.PHONY: fuzz
+fuzz: $(STAMPS)/host ## Fuzz the readers of frames and archives, a minute each (FUZZ_SECONDS=3600 for longer)
+	@command -v c++ >/dev/null || { echo "make: libFuzzer is compiled from C++: apt-get install g++" >&2; exit 1; }
+	RUSTFLAGS="--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module $(patsubst %,-Cllvm-args=-sanitizer-coverage-%,level=4 \
+	  inline-8bit-counters pc-table trace-compares)" cargo build --release --manifest-path rust/fuzz/Cargo.toml --locked \
+	  --target $(shell uname -m)-unknown-linux-gnu --target-dir target/fuzz
+	@mkdir -p $(FUZZERS:%=target/fuzz/corpus/%)
+	@# The first byte tells the fuzzer how to cut the archive, and to leave its sums alone.
+	@for format in v7 ustar gnu pax; do \
+	  { printf '\377'; tar --format=$$format -cf - LICENSE rust/frames/src; } >target/fuzz/corpus/tar/$$format; done
+	for fuzzer in $(FUZZERS); do \
+	  $(FUZZ)/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
+	    -artifact_prefix=target/fuzz/$$fuzzer- target/fuzz/corpus/$$fuzzer; done
 
 .PHONY: check-dist
 check-dist: root wheel sdist ## Install wheel and sdist into empty environments and run a container with each
@@ -102,6 +123,7 @@ lint: build ## Check style and types: ruff, mypy, stubtest, rustfmt, clippy
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest ardock._core --mypy-config-file pyproject.toml
 	cargo fmt --all --check
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
 
 .PHONY: format
@@ -109,6 +131,7 @@ format: $(STAMPS)/packages ## Rewrite the sources in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	cargo fmt --all
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml
 
 ##@ Upkeep
 
@@ -116,6 +139,7 @@ format: $(STAMPS)/packages ## Rewrite the sources in the project's style
 lock: $(STAMPS)/packages ## Pin the newest allowed versions of all dependencies in the lock files
 	packaging/lock $(BIN)/python
 	cargo update
+	cargo update --manifest-path rust/fuzz/Cargo.toml
 
 .PHONY: help
 help: ## Show this list

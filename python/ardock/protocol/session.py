@@ -55,8 +55,6 @@ WINDOW: Final = 256 << 10
 CHUNK: Final = 64 << 10
 # Credit goes back in portions: a message for each read would cost as much as what it is for.
 _PORTION: Final = WINDOW // 4
-# Records of one message, in bytes (one that is longer goes alone).
-_BATCH: Final = 1 << 20
 
 
 class _Flow:
@@ -214,19 +212,8 @@ class _Session:
             self._send(frames.notification("end", number, channel))
 
     def send_items(self, number: int, items: Sequence[bytes | msgspec.Raw]) -> None:
-        """Send encoded records; there is `room`. None at all say that the call was accepted."""
-        if not items:
-            self.send_encoded(number, 0, b"")
-        batch: list[bytes] = []
-        size = 0
-        for item in items:
-            if size and size + len(item) > _BATCH:
-                self.send_encoded(number, len(batch), b"".join(batch))
-                batch, size = [], 0
-            batch.append(bytes(item))
-            size += len(item)
-        if batch:
-            self.send_encoded(number, len(batch), b"".join(batch))
+        """Send encoded records; there is `room` for all but the last. None at all say that the call was accepted."""
+        self.send_encoded(number, len(items), b"".join(map(bytes, items)))
 
     def send_encoded(self, number: int, count: int, encoded: bytes) -> None:
         """`send_items` for `count` records that are encoded one after the other."""
