@@ -28,6 +28,17 @@ from ardock.model.spec import ContainerOptions, ContainerSpec, ExecSpec
 DEFAULT_MAX_OUTPUT = 1 << 20
 
 
+class OutputStream(ReceiveStream):
+    """A program's standard output or error: b"" at its end."""
+
+    async def read_all(self) -> bytes:
+        """All bytes up to the end."""
+        chunks: list[bytes] = []
+        while chunk := await self.receive_some(1 << 16):
+            chunks.append(bytes(chunk))
+        return b"".join(chunks)
+
+
 class RunningProgram(Protocol):
     """A program that was started, with its streams; an async context manager that kills it when left."""
 
@@ -56,11 +67,11 @@ class RunningProgram(Protocol):
         """Where `stdin_open` (and no terminal): its standard input. `aclose` it to end the input."""
 
     @property
-    def stdout(self) -> ReceiveStream | None:
+    def stdout(self) -> OutputStream | None:
         """Without a terminal: its standard output. Ends when nobody can write to it any more."""
 
     @property
-    def stderr(self) -> ReceiveStream | None:
+    def stderr(self) -> OutputStream | None:
         """Without a terminal: its standard error."""
 
     @property
@@ -115,11 +126,11 @@ class Attachment(Protocol):
         """Where it was asked for and there is no terminal: standard input."""
 
     @property
-    def stdout(self) -> ReceiveStream | None:
+    def stdout(self) -> OutputStream | None:
         """Where it was asked for and there is no terminal: standard output."""
 
     @property
-    def stderr(self) -> ReceiveStream | None:
+    def stderr(self) -> OutputStream | None:
         """Where it was asked for and there is no terminal: standard error."""
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -51,6 +52,10 @@ async def engine(folders: Folders) -> AsyncIterator[Engine]:
     mounts = leftovers.mounts()
     async with own_engine(**folders) as opened:
         yield opened
+        # What is kept goes on after its engine on purpose.
+        for one in (await opened.containers.list(all=True)).containers:
+            with contextlib.suppress(ardock.NotFound):
+                await opened.containers.remove(one.id, force=True)
         identity = opened.id
     await leftovers.no_containers(identity, folders["root"])
     assert leftovers.mounts() == mounts

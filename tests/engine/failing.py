@@ -65,4 +65,4 @@ async def main(root: str, run_dir: str, rootfs: str) -> None:
         nursery.start_soon(join)
 
 
-trio.run(main, *sys.argv[1:4])
+trio.run(main, sys.argv[1], sys.argv[2], sys.argv[3])

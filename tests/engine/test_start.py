@@ -10,11 +10,11 @@ import pytest
 import trio
 
 import ardock
-from ardock.engine import Engine
+from ardock.interface import Engine
 
 
-async def test_its_streams_are_the_programs_own(engine: Engine, rootfs: str) -> None:
-    async with await engine.containers.spawn(["cat"], rootfs=rootfs, stdin_open=True) as container:
+async def test_its_streams_are_the_programs_own(either: Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(["cat"], rootfs=rootfs, stdin_open=True) as container:
         assert container.stdin is not None
         assert container.stdout is not None
         assert container.terminal is None
@@ -28,9 +28,9 @@ async def test_its_streams_are_the_programs_own(engine: Engine, rootfs: str) -> 
     assert container.exit == record
 
 
-async def test_a_slow_reader_gets_every_byte(engine: Engine, rootfs: str) -> None:
+async def test_a_slow_reader_gets_every_byte(either: Engine, rootfs: str) -> None:
     command = ["sh", "-c", "head -c 3000000 /dev/zero; echo end >&2"]
-    async with await engine.containers.spawn(command, rootfs=rootfs) as container:
+    async with await either.containers.spawn(command, rootfs=rootfs) as container:
         assert container.stdout is not None
         assert container.stderr is not None
         await trio.sleep(0.1)
@@ -40,22 +40,22 @@ async def test_a_slow_reader_gets_every_byte(engine: Engine, rootfs: str) -> Non
         assert (await container.wait()).exit_code == 0
 
 
-async def test_what_was_written_before_the_end_can_be_read_after_it(engine: Engine, rootfs: str) -> None:
-    async with await engine.containers.spawn(["echo", "hi"], rootfs=rootfs) as container:
+async def test_what_was_written_before_the_end_can_be_read_after_it(either: Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(["echo", "hi"], rootfs=rootfs) as container:
         await container.wait()
         assert container.stdout is not None
         assert await container.stdout.read_all() == b"hi\n"
 
 
-async def test_without_stdin_open_its_input_is_empty(engine: Engine, rootfs: str) -> None:
-    async with await engine.containers.spawn(["cat"], rootfs=rootfs) as container:
+async def test_without_stdin_open_its_input_is_empty(either: Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(["cat"], rootfs=rootfs) as container:
         assert container.stdin is None
         assert (await container.wait()).exit_code == 0
 
 
-async def test_a_program_that_closes_its_input_breaks_the_stream(engine: Engine, rootfs: str) -> None:
+async def test_a_program_that_closes_its_input_breaks_the_stream(either: Engine, rootfs: str) -> None:
     command = ["sh", "-c", "exec <&-; echo closed; sleep 100"]
-    async with await engine.containers.spawn(command, rootfs=rootfs, stdin_open=True) as container:
+    async with await either.containers.spawn(command, rootfs=rootfs, stdin_open=True) as container:
         assert container.stdin is not None
         assert container.stdout is not None
         assert await container.stdout.receive_some() == b"closed\n"
@@ -63,8 +63,8 @@ async def test_a_program_that_closes_its_input_breaks_the_stream(engine: Engine,
             await container.stdin.send_all(b"x" * 1_000_000)
 
 
-async def test_its_pid_is_the_hosts_and_inside_it_is_1(engine: Engine, rootfs: str) -> None:
-    async with await engine.containers.spawn(["sh", "-c", "echo $$; sleep 100"], rootfs=rootfs) as container:
+async def test_its_pid_is_the_hosts_and_inside_it_is_1(either: Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(["sh", "-c", "echo $$; sleep 100"], rootfs=rootfs) as container:
         assert container.stdout is not None
         assert await container.stdout.receive_some() == b"1\n"
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{container.pid}/status").read_text().splitlines())
@@ -73,9 +73,9 @@ async def test_its_pid_is_the_hosts_and_inside_it_is_1(engine: Engine, rootfs: s
     assert repr(container) == f"<RunningContainer {container.id[:12]} exited (137)>"
 
 
-async def test_signals_reach_it(engine: Engine, rootfs: str) -> None:
+async def test_signals_reach_it(either: Engine, rootfs: str) -> None:
     command = ["sh", "-c", "trap 'echo usr1' USR1; trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"]
-    async with await engine.containers.spawn(command, rootfs=rootfs) as container:
+    async with await either.containers.spawn(command, rootfs=rootfs) as container:
         assert container.stdout is not None
         assert await container.stdout.receive_some() == b"ready\n"
         await container.kill("USR1")
@@ -87,29 +87,29 @@ async def test_signals_reach_it(engine: Engine, rootfs: str) -> None:
         await container.kill("NOSUCH")
 
 
-async def test_stop_kills_what_ignores_its_stop_signal(engine: Engine, rootfs: str) -> None:
-    async with await engine.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
+async def test_stop_kills_what_ignores_its_stop_signal(either: Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
         # PID 1 of a pid namespace gets no signal that it does not handle.
         with trio.fail_after(3):
             assert (await container.stop(timeout=0.2)).exit_code == 137
 
 
-async def test_many_tasks_may_wait_for_one_end(engine: Engine, rootfs: str) -> None:
+async def test_many_tasks_may_wait_for_one_end(either: Engine, rootfs: str) -> None:
     codes: list[int] = []
 
     async def wait(container: ardock.RunningContainer) -> None:
         codes.append((await container.wait()).exit_code)
 
-    async with await engine.containers.spawn(["sh", "-c", "sleep 0.2; exit 5"], rootfs=rootfs) as container:
+    async with await either.containers.spawn(["sh", "-c", "sleep 0.2; exit 5"], rootfs=rootfs) as container:
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(wait, container)
     assert codes == [5] * 10
 
 
-async def test_a_terminal_has_a_size_that_can_be_changed(engine: Engine, rootfs: str) -> None:
+async def test_a_terminal_has_a_size_that_can_be_changed(either: Engine, rootfs: str) -> None:
     command = ["sh", "-c", "trap 'stty size' WINCH; stty size; while :; do sleep 0.05; done"]
-    async with await engine.containers.spawn(command, rootfs=rootfs, tty=True, tty_size=(24, 80)) as container:
+    async with await either.containers.spawn(command, rootfs=rootfs, tty=True, tty_size=(24, 80)) as container:
         assert container.terminal is not None
         assert container.stdout is None
         assert await container.terminal.receive_some() == b"24 80\r\n"
@@ -120,8 +120,8 @@ async def test_a_terminal_has_a_size_that_can_be_changed(engine: Engine, rootfs:
             await container.resize(70000, 1)
 
 
-async def test_a_terminal_is_typed_at_and_ends(engine: Engine, rootfs: str) -> None:
-    async with await engine.containers.spawn(["sh"], rootfs=rootfs, tty=True, env={"PS1": ""}) as container:
+async def test_a_terminal_is_typed_at_and_ends(either: Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(["sh"], rootfs=rootfs, tty=True, env={"PS1": ""}) as container:
         assert container.terminal is not None
         await container.terminal.send_all(b"stty -echo; echo begin\n")
         output = b""
@@ -139,14 +139,14 @@ async def test_a_terminal_is_typed_at_and_ends(engine: Engine, rootfs: str) -> N
             assert (await container.wait()).exit_code == 4
 
 
-async def test_a_container_without_terminal_cannot_be_resized(engine: Engine, rootfs: str) -> None:
-    async with await engine.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
+async def test_a_container_without_terminal_cannot_be_resized(either: Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
         with pytest.raises(ardock.InvalidArgument, match="no terminal"):
             await container.resize(1, 1)
 
 
-async def test_exec_joins_a_program_to_it(engine: Engine, rootfs: str) -> None:
-    async with await engine.containers.spawn(
+async def test_exec_joins_a_program_to_it(either: Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(
         ["sleep", "100"], rootfs=rootfs, hostname="box", memory="64m"
     ) as container:
         command = ["sh", "-c", "hostname; cat /proc/1/cmdline; cat; exit 9"]
@@ -173,8 +173,8 @@ async def test_exec_joins_a_program_to_it(engine: Engine, rootfs: str) -> None:
             assert (lines[0], lines[2]) == ("1000", "b")
 
 
-async def test_execs_end_with_their_container(engine: Engine, rootfs: str) -> None:
-    async with await engine.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
+async def test_execs_end_with_their_container(either: Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
         program = await container.exec(["sleep", "200"])
         await container.kill()
         with trio.fail_after(5):
@@ -185,20 +185,20 @@ async def test_execs_end_with_their_container(engine: Engine, rootfs: str) -> No
         await program.aclose()
 
 
-async def test_an_exec_of_a_missing_program_fails_alone(engine: Engine, rootfs: str) -> None:
-    async with await engine.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
+async def test_an_exec_of_a_missing_program_fails_alone(either: Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(["sleep", "100"], rootfs=rootfs) as container:
         with pytest.raises(ardock.CommandNotFound):
             await container.exec(["nonexistent"])
         async with await container.exec(["true"]) as program:
             assert (await program.wait()).exit_code == 0
 
 
-async def test_descriptors_are_flat(engine: Engine, rootfs: str) -> None:
+async def test_descriptors_are_flat(either: Engine, rootfs: str) -> None:
     async def once() -> None:
-        async with await engine.containers.spawn(["cat"], rootfs=rootfs, stdin_open=True) as container:
+        async with await either.containers.spawn(["cat"], rootfs=rootfs, stdin_open=True) as container:
             async with await container.exec(["true"]) as program:
                 await program.wait()
-        await engine.containers.run(["cat"], rootfs=rootfs, input=b"x")
+        await either.containers.run(["cat"], rootfs=rootfs, input=b"x")
 
     await once()
     before = len(os.listdir("/proc/self/fd"))

@@ -14,7 +14,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("protocol", "interface"),
     ("engine",),
     ("server", "client", "docker"),
-    ("cli", "daemon", "embedded"),
+    ("daemon", "embedded"),
+    ("cli",),
 )
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import trio
-from trio.abc import ReceiveStream, SendStream, Stream
+from trio.abc import SendStream, Stream
 from trio.lowlevel import ParkingLot
 
+from ardock import interface
 from ardock.client.calls import StreamCall
 from ardock.model.errors import ArdockError
 from ardock.protocol.methods import Attached, Method, Missed, Params, Started
@@ -136,7 +137,7 @@ class ChannelCall(StreamCall):
         await super().end()
 
 
-class OutputStream(ReceiveStream):
+class OutputStream(interface.OutputStream):
     """Standard output or error: b"" once nobody holds its other end."""
 
     def __init__(self, call: ChannelCall, channel: int) -> None:
@@ -170,13 +171,6 @@ class OutputStream(ReceiveStream):
             data = data[:max_bytes]
         self._call.line.consumed(self._call, len(data))
         return data
-
-    async def read_all(self) -> bytes:
-        """All bytes up to the end."""
-        chunks: list[bytes] = []
-        while chunk := await self.receive_some():
-            chunks.append(chunk)
-        return b"".join(chunks)
 
     def close(self) -> None:
         """Let the rest go by unread."""

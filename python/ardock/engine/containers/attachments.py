@@ -17,8 +17,9 @@ import trio
 from trio.abc import ReceiveStream, SendStream, Stream
 
 from ardock.engine.containers.container import Container
-from ardock.engine.containers.streams import InputStream, OutputStream
+from ardock.engine.containers.streams import InputStream, PipeOutput
 from ardock.engine.keepers.program import Program
+from ardock.interface import OutputStream
 from ardock.model.errors import ArdockError
 from ardock.model.logs import LogItem, LogRecord
 
@@ -27,13 +28,13 @@ _CHUNK: Final = 1 << 16
 LogReading = AbstractAsyncContextManager[AsyncIterator[LogItem]]
 
 
-class LateOutput(ReceiveStream):
+class LateOutput(OutputStream):
     """Output of a program that may not have been started yet."""
 
     def __init__(self) -> None:
         """Nothing is there."""
         self._ready = trio.Event()
-        self._stream: OutputStream | None = None
+        self._stream: PipeOutput | None = None
 
     def give(self, fd: int | None) -> None:
         """The pipe, owned; or None: there will be nothing."""
@@ -42,7 +43,7 @@ class LateOutput(ReceiveStream):
                 os.close(fd)
             return
         if fd is not None:
-            self._stream = OutputStream(fd)
+            self._stream = PipeOutput(fd)
         self._ready.set()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -154,7 +155,7 @@ class Attachment:
         self.tty: bool = spec.tty
         self._scope = trio.CancelScope()
         self._input = LateInput() if stdin and (spec.tty or spec.stdin_open) else None
-        self._outputs: tuple[ReceiveStream | None, ReceiveStream | None] = (None, None)
+        self._outputs: tuple[OutputStream | None, OutputStream | None] = (None, None)
         self._container = container
         self._tap: Callable[[Program | ArdockError], None] | None = None
         self._wanted = (stdout, stderr and not spec.tty)
@@ -165,12 +166,12 @@ class Attachment:
         return None if self.tty else self._input
 
     @property
-    def stdout(self) -> ReceiveStream | None:
+    def stdout(self) -> OutputStream | None:
         """Where it was asked for: standard output; with a terminal, `terminal` is it."""
         return None if self.tty else self._outputs[0]
 
     @property
-    def stderr(self) -> ReceiveStream | None:
+    def stderr(self) -> OutputStream | None:
         """Where it was asked for: standard error."""
         return self._outputs[1]
 
@@ -297,7 +298,7 @@ class Attachment:
             await self.aclose()
 
 
-class ChannelOutput(ReceiveStream):
+class ChannelOutput(OutputStream):
     """A stream of pieces."""
 
     def __init__(self, channel: trio.MemoryReceiveChannel[bytes]) -> None:

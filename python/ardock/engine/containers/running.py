@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from ardock.engine.containers.container import Container
 from ardock.engine.containers.results import exit_record
-from ardock.engine.containers.streams import InputStream, OutputStream, TerminalStream
+from ardock.engine.containers.streams import InputStream, PipeOutput, TerminalStream
 from ardock.engine.keepers.program import Program
 from ardock.model.errors import InvalidArgument, KeeperLost, NotRunning
 from ardock.model.records import ExitRecord, Timings
@@ -47,8 +47,8 @@ class RunningProgram:
         self.started_at: int = start.started_at
         self.timings: Timings = start.timings
         self.stdin: InputStream | None = None
-        self.stdout: OutputStream | None = None
-        self.stderr: OutputStream | None = None
+        self.stdout: PipeOutput | None = None
+        self.stderr: PipeOutput | None = None
         self.terminal: TerminalStream | None = None
         self._lost_at = 0
         fds, program.fds = program.fds, []
@@ -59,8 +59,8 @@ class RunningProgram:
         else:
             if stdin_open and fds:
                 self.stdin = InputStream(fds.pop(0), lambda: program.connection.close_stdin(program))
-            self.stdout = OutputStream(fds.pop(0)) if fds else None
-            self.stderr = OutputStream(fds.pop(0)) if fds else None
+            self.stdout = PipeOutput(fds.pop(0)) if fds else None
+            self.stderr = PipeOutput(fds.pop(0)) if fds else None
         for fd in fds:
             os.close(fd)
 

@@ -6,10 +6,12 @@ import errno
 from collections.abc import Callable
 
 import trio
-from trio.abc import ReceiveStream, SendStream
+from trio.abc import SendStream
+
+from ardock.interface import OutputStream
 
 
-class OutputStream(ReceiveStream):
+class PipeOutput(OutputStream):
     """Standard output or error: b"" once nobody holds its other end."""
 
     def __init__(self, fd: int) -> None:
@@ -19,13 +21,6 @@ class OutputStream(ReceiveStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Some bytes, at least one; b"" at the end."""
         return await self._stream.receive_some(max_bytes)
-
-    async def read_all(self) -> bytes:
-        """All bytes up to the end."""
-        chunks: list[bytes] = []
-        while chunk := await self._stream.receive_some(1 << 16):
-            chunks.append(chunk)
-        return b"".join(chunks)
 
     def fileno(self) -> int:
         """The descriptor, which is non-blocking; owned by this stream. -1 when closed."""
