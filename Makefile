@@ -95,7 +95,7 @@ fuzz: $(STAMPS)/host ## Fuzz the readers of frames and archives, a minute each (
 	@mkdir -p $(FUZZERS:%=target/fuzz/corpus/%)
 	@# The first byte tells the fuzzer how to cut the archive, and to leave its sums alone.
 	@for format in v7 ustar gnu pax; do \
-	  { printf '\377'; tar --format=$$format -cf - LICENSE rust/frames/src; } >target/fuzz/corpus/tar/$$format; done
+	  { printf '\377'; tar --format=$$format -b1 -cf - rust/frames/Cargo.toml rust/frames/src/lib.rs; } >target/fuzz/corpus/tar/$$format; done
 	for fuzzer in $(FUZZERS); do \
 	  $(FUZZ)/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
 	    -artifact_prefix=target/fuzz/$$fuzzer- target/fuzz/corpus/$$fuzzer; done
