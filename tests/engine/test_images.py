@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +23,7 @@ from ardock.engine import Engine, own_engine
 from ardock.engine.images import Images
 from ardock.engine.state import State
 from ardock.model.events import Cursor, Event
+from ardock.protocol.methods import Removed
 from tests.engine.folders import Folders
 from tests.engine.trees import archive, digest_of
 from tests.unit.states import Clock, opened
@@ -418,6 +420,20 @@ def test_killed_anywhere_the_image_is_there_whole_or_not_at_all(tmp_path: Path, 
                 assert digest_of(root / "images" / digest) == digest
 
     trio.run(look)
+
+
+async def test_a_requests_result_is_in_the_commit_of_what_it_changed(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    keys = iter(["import", "remove"])
+    os.makedirs(root)
+    async with opened(root) as (state, _):
+        images = Images(root, state, [], in_use=nobody, take=lambda result: (next(keys), result))
+        await images.tidy()
+        image = await images.import_tar(chunks(archive({"a": b""})), "x")
+        done = await images.remove("x")
+    async with opened(root) as (state, _):
+        assert msgspec.msgpack.decode(state.find_request("import") or b"", type=ardock.ImageInfo) == image
+        assert msgspec.msgpack.decode(state.find_request("remove") or b"", type=Removed).done == done
 
 
 # With an engine
