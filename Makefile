@@ -105,7 +105,7 @@ check-dist: root wheel sdist ## Install wheel and sdist into empty environments 
 	packaging/check-dist dist/ardock-*.whl dist/ardock-*.tar.gz
 
 .PHONY: bench
-bench: root build peers ## Measure launching beside the kernel's floor and other engines, events, and the command line
+bench: root build peers ## Measure launching beside the floor and other engines, events, the command line
 	$(BIN)/python bench/launch.py
 	$(BIN)/python bench/events.py
 	$(BIN)/python bench/cli.py

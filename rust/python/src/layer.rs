@@ -19,11 +19,9 @@ pyo3::create_exception!(
 
 fn layer(error: Error) -> PyErr {
     let (kind, errno) = match &error {
-        Error::NoTar(_)
-        | Error::Damaged { .. }
-        | Error::Cut { .. }
-        | Error::Leaves { .. }
-        | Error::Refused { .. } => ("source", 0),
+        Error::NoTar(_) | Error::Damaged { .. } | Error::Cut { .. } | Error::Leaves { .. } | Error::Refused { .. } => {
+            ("source", 0)
+        }
         Error::Unsupported { .. } => ("unsupported", 0),
         Error::Step { errno, .. } => ("system", errno.raw_os_error()),
         Error::Cancelled => ("cancelled", 0),
