@@ -221,7 +221,7 @@ async def _opened(
         ledger = Ledger(state, table, requests, files.discard)
         resolver = Resolver(roots, facts)
         execs = Execs(resolver, facts, ledger, requests, nursery)
-        images = Images(folders.root, state, loaded.images, in_use=table.users_of)
+        images = Images(folders.root, state, loaded.images, in_use=table.users_of, take=requests.take)
         containers = Containers(
             pool=pool,
             launcher=Launcher(facts, resolver, folders.engine_id),
