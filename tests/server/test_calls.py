@@ -12,7 +12,7 @@ import trio
 from ardock.model.errors import Cancelled, CommandNotFound, Conflict, DeadlineExceeded, NotFound
 from ardock.model.logs import LogRecord
 from ardock.protocol.methods import METHODS
-from ardock.protocol.session import MAX_FRAME, WINDOW, Bytes, Items
+from ardock.protocol.session import MAX_FRAME, WINDOW, Bytes, End, Items
 from ardock.server import serving
 from ardock.server.bindings import BINDINGS
 from tests.server.client import Client, connected, encode
@@ -310,6 +310,22 @@ async def test_more_than_the_window_goes_both_ways(client: Client) -> None:
     assert client.bytes_of(number, 1) == data
 
 
+async def test_a_program_that_closes_its_input_has_the_client_told(client: Client, engine: FakeEngine) -> None:
+    number = await client.begin("containers.spawn", spec={"argv": ["sleep"], "stdin_open": True})
+    await client.until(number, Items)
+    program = engine.containers.programs["spawned"]
+    program.input.close()
+    # What is lost is credited all the same: a client that goes on writing is not stuck.
+    client.session.send_bytes(number, 0, bytes(WINDOW))
+    await client.flush()
+    await client.until(number, End)
+    assert client.ended_channels(number) == {0}
+    while client.session.room(number) == 0:
+        await client.pump()
+    program.end(0)
+    assert (await client.result(number))["exit_code"] == 0
+
+
 async def test_exec_with_a_terminal(client: Client, engine: FakeEngine) -> None:
     number = await client.begin("containers.exec", ref="one", spec={"argv": ["cat"], "tty": True, "stdin_open": True})
     client.session.send_bytes(number, 0, b"typed")
@@ -417,7 +433,7 @@ async def test_a_subscription_is_accepted_before_anything_happens(client: Client
 
 async def test_a_subscriber_that_does_not_read_is_held_back_alone(path: Path, engine: FakeEngine) -> None:
     async with connected(path) as slow, connected(path) as quick:
-        await slow.begin("events.subscribe", since=["00000000", 0])
+        await slow.until(await slow.begin("events.subscribe", since=["00000000", 0]), Items)
         number = await quick.begin("events.subscribe", since=["00000000", 0])
         engine.events.add(5000, size=1000)
         while len(quick.items_of(number)) < 5000:

@@ -54,8 +54,8 @@ class _Streams(TaskCall):
             if closes:
                 await sink.aclose()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # The program has closed its input, or ended: as for a writer of a pipe, what comes is lost.
-            pass
+            # The program has closed its input, or ended: what still comes is lost, as in a pipe, and its writer is told.
+            self.send_end(0)
         self._input.close()
 
     async def copy(self, channel: int, source: ReceiveStream, before: Callable[[], bytes | None] | None = None) -> None:
