@@ -243,6 +243,66 @@ def test_output_that_came_before_the_start_was_answered_is_not_shown_twice(engin
         assert end(process) == (0, b"two\n", b"")
 
 
+def test_a_container_that_its_owner_took_along_before_its_start_is_made_anew(engine: FakeEngine) -> None:
+    with ardock(engine, "run", "--rm", "image", "prog") as process:
+        first = engine.expect("containers.create")
+        first.reply(id=ID, name="x")
+        engine.expect("containers.attach")
+        engine.drop()
+        engine.listen()
+        engine.expect("containers.attach").fail("not_found", "no such container")
+        engine.expect("containers.wait").fail("not_found", "no such container")
+        again = engine.expect("containers.create")
+        assert again.params["spec"] == first.params["spec"]
+        assert again.params["request_id"] != first.params["request_id"], "it is another one"
+        other = "cd" * 32
+        again.reply(id=other, name="y")
+        attach = engine.expect("containers.attach")
+        assert attach.params["ref"] == other
+        attach.items({"kind": "attached"})
+        start, wait = engine.expect_all("containers.start", "containers.wait")
+        start.reply()
+        attach.reply()
+        wait.reply(id=other, exit_code=8)
+        assert end(process) == (8, b"", b"")
+
+
+def test_a_container_that_has_run_is_never_run_again(engine: FakeEngine) -> None:
+    """Its owner was killed, it ended and was removed meanwhile; its exit code is kept."""
+    with ardock(engine, "run", "--rm", "image", "prog") as process:
+        engine.expect("containers.create").reply(id=ID, name="x")
+        engine.expect("containers.attach").items({"kind": "attached"})
+        engine.expect_all("containers.start", "containers.wait")
+        engine.drop()
+        engine.listen()
+        engine.expect("containers.attach").fail("not_found", "no such container")
+        engine.expect("containers.wait").reply(id=ID, exit_code=6)
+        assert end(process) == (
+            6,
+            b"",
+            b"ardock: the engine's owner has ended, and the container with its output before it could be shown\n",
+        )
+
+
+def test_input_that_the_program_has_closed_is_not_read_for_it(engine: FakeEngine) -> None:
+    ours, theirs = os.pipe()
+    with ardock(engine, "run", "-i", "image", "prog", stdin=ours) as process:
+        attach, _, wait = running(engine)
+        os.write(theirs, b"taken")
+        assert attach.connection.note() == ["bytes", [attach.number, 0, b"taken"]]
+        attach.connection.send([2, "end", [attach.number, 0]])
+        attach.bytes(1, b"seen")
+        assert process.stdout is not None
+        assert process.stdout.read(4) == b"seen"
+        os.write(theirs, b"left")
+        attach.reply()
+        wait.reply(**EXIT)
+        assert end(process) == (0, b"", b"")
+        assert os.read(ours, 100) == b"left", "for the next program of a script"
+    os.close(ours)
+    os.close(theirs)
+
+
 def test_a_log_that_is_gone_is_said_and_the_exit_code_comes(engine: FakeEngine) -> None:
     with ardock(engine, "run", "--rm", "image", "prog") as process:
         running(engine)

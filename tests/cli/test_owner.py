@@ -106,7 +106,7 @@ def test_the_owner_is_killed_under_those_who_follow(ardock: Ardock) -> None:
         assert line(owner) == b"tick 1\n"
         with (
             started(ardock, "logs", "-f", "first") as logs,
-            started(ardock, "events", "--format", "json") as events,
+            started(ardock, "events", "--since", "1", "--format", "json") as events,
             started(ardock, "wait", "first") as wait,
             ardock.start("--name", "second", "sh", "-c", TICKER) as second,
         ):

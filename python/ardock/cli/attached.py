@@ -228,6 +228,7 @@ class ContainerFront(Front):
             for item in self._attach.take():
                 took = True
                 self._used(self._attach, item)
+                self._input_ended(item)
                 if isinstance(item, Bytes):
                     self._came(item.channel, item.data)
                 elif isinstance(item, Item) and isinstance(item.record, AttachedTo):

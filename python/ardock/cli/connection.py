@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
+from ardock.cli.signals import raise_ends
 from ardock.client.blocking import Client
 from ardock.client.find import DEFAULT_ROOT, DEFAULT_RUN_DIR, find_socket, try_connect
 from ardock.model.errors import ArdockError, ConnectionLost, DaemonUnavailable, EngineLocked, InvalidArgument
@@ -57,12 +58,14 @@ class Connection:
 
     Attributes:
         client: The present connection; another one after `reconnect`.
+        changes: How often it was another one.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._owner: Owner | None = None
         self._losses = 0
+        self.changes = 0
         self.client: Client = self._connect(at_once=True)
 
     @property
@@ -141,6 +144,7 @@ class Connection:
         if self._losses > _MOST_LOSSES:
             raise ConnectionLost("the engine drops every connection without an answer")
         self.client = self._connect(at_once=False)
+        self.changes += 1
 
     def _connect(self, *, at_once: bool) -> Client:
         deadline = time.monotonic() + PATIENCE
@@ -182,9 +186,9 @@ class Connection:
             return error
         if os.geteuid() != 0:
             raise DaemonUnavailable(f"{error.message}; start `ardock daemon`, or run this as root") from error
-        from ardock.cli.owner import (
-            Owner,
-        )  # The engine and its event loop: dear, and needed by nobody who has a daemon.
+        raise_ends()
+        # The engine and its event loop: dear to import, and needed by nobody who has a daemon.
+        from ardock.cli.owner import Owner
 
         try:
             self._owner = Owner(self._settings.root, self._settings.run_dir)

@@ -20,7 +20,7 @@ from ardock.cli.detach import DetachKeys
 from ardock.cli.errors import CliError, printable
 from ardock.client.blocking import Item
 from ardock.model.errors import ArdockError, ConnectionLost
-from ardock.protocol.session import Bytes
+from ardock.protocol.session import Bytes, End
 
 if TYPE_CHECKING:
     from ardock.cli.command import Attached
@@ -234,6 +234,11 @@ class Front:
             call.consumed(len(event.data))
         elif isinstance(event, Item):
             call.consumed(event.size)
+
+    def _input_ended(self, event: Event) -> None:
+        """The program has closed its input: nothing more is read for it, what others may read is left to them."""
+        if isinstance(event, End) and event.channel == STDIN and self._input is not None:
+            self._input.ended = True
 
     def _wants_input(self) -> bool:
         source, given = self._source, self._input

@@ -75,6 +75,7 @@ class JoinedFront(Front):
         items = self._exec.take()
         for item in items:
             self._used(self._exec, item)
+            self._input_ended(item)
             if isinstance(item, Bytes):
                 self._put(item.channel, item.data)
             elif isinstance(item, Item) and isinstance(item.record, Started):

@@ -105,6 +105,17 @@ def is_ignored(pid: int, number: int, *, is_init: bool) -> bool:
     return is_init and not (masks["SigCgt"] | masks["SigBlk"]) & bit
 
 
+def raise_ends() -> None:
+    """Have the signals that would end us on the spot raise `Interrupted`: there is an engine to close."""
+    for number in ENDING:
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(number, _raise)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
 class Caught:
     """Our signals, caught for as long as the context lasts.
 
