@@ -71,6 +71,8 @@ class Group:
             assert process.stdin
             process.stdin.close()
             process.wait(timeout=30)
+            assert process.stdout
+            process.stdout.close()
 
     def _line(self, process: subprocess.Popen[str]) -> str:
         assert process.stdout
