@@ -73,11 +73,13 @@ class Ardock:
                     stream.close()
 
     def tidy(self) -> None:
-        """End containers that a command which was killed has left behind, as the next command on the folder does."""
+        """Remove the containers that still run: they live without any command."""
         keepers = self.keepers()
-        # An empty keeper ends by itself, if not at once.
-        if any(words[0] != b"ardock-keeper" and _parent(pid) in keepers for pid, words in command_lines()):
-            self.run("true")
+        # An empty keeper ends by itself, if not at once; its own other processes are named after it.
+        if any(not words[0].startswith(b"ardock-") and _parent(pid) in keepers for pid, words in command_lines()):
+            listed = subprocess.run(self.words("ps", "-q"), capture_output=True, text=True, timeout=30, check=True)
+            if ids := listed.stdout.split():
+                subprocess.run(self.words("rm", "-f", *ids), capture_output=True, timeout=60, check=True)
 
     def keepers(self) -> list[int]:
         """The process ids of the keepers on this root folder."""

@@ -58,16 +58,6 @@ def ended(ardock: Ardock, process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-@pytest.fixture
-def tidy(ardock: Ardock) -> Iterator[None]:
-    """Nothing that a test has started goes on."""
-    yield
-    ids = run(ardock, "ps", "-aq").split()
-    if ids:
-        run(ardock, "rm", "-f", *ids)
-
-
-@pytest.mark.usefixtures("tidy")
 def test_a_detached_container_goes_on_without_any_command(ardock: Ardock) -> None:
     container = run(ardock, "run", "-d", "--rootfs", str(ardock.rootfs), "--name", "web", "sh", "-c", TICKER).strip()
     assert len(container) == 64
@@ -83,7 +73,6 @@ def test_a_detached_container_goes_on_without_any_command(ardock: Ardock) -> Non
     assert run(ardock, "ps", "-q", "--no-trunc").split() == [container]
 
 
-@pytest.mark.usefixtures("tidy")
 def test_commands_beside_a_foreground_run_that_is_the_owner(ardock: Ardock) -> None:
     with ardock.start("--name", "first", "sh", "-c", TICKER) as owner:
         assert line(owner) == b"tick 1\n"
@@ -99,7 +88,6 @@ def test_commands_beside_a_foreground_run_that_is_the_owner(ardock: Ardock) -> N
             assert logs.stdout.read().endswith(b"bye\n")
 
 
-@pytest.mark.usefixtures("tidy")
 def test_the_owner_is_killed_under_those_who_follow(ardock: Ardock) -> None:
     """The container, `logs -f`, `events`, `wait` and a second `run` go on; one of them is the next owner."""
     with ardock.start("--name", "first", "sh", "-c", TICKER) as owner:
@@ -136,7 +124,6 @@ def test_the_owner_is_killed_under_those_who_follow(ardock: Ardock) -> None:
             assert numbers == sorted(set(numbers)), "none twice, none out of order"
 
 
-@pytest.mark.usefixtures("tidy")
 def test_a_run_whose_owner_is_killed_shows_every_byte_once_and_its_exit_code(ardock: Ardock) -> None:
     script = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo out $i; echo err $i >&2; sleep 0.05; done; exit 9"
     with ardock.start("sleep", "1000") as owner:
@@ -151,7 +138,6 @@ def test_a_run_whose_owner_is_killed_shows_every_byte_once_and_its_exit_code(ard
             assert err.decode().splitlines() == [f"err {number}" for number in range(1, 41)]
 
 
-@pytest.mark.usefixtures("tidy")
 def test_an_owner_that_ends_in_good_order_leaves_what_others_run(ardock: Ardock) -> None:
     with ardock.start("--rm", "sh", "-c", "echo ready; sleep 2; exit 3") as owner:
         assert line(owner) == b"ready\n"
@@ -163,7 +149,6 @@ def test_an_owner_that_ends_in_good_order_leaves_what_others_run(ardock: Ardock)
             assert second.wait(15) == 4
 
 
-@pytest.mark.usefixtures("tidy")
 def test_an_exec_whose_owner_ends_says_that_it_is_lost(ardock: Ardock) -> None:
     with ardock.start("--name", "box", "sh", "-c", TICKER) as owner:
         assert line(owner) == b"tick 1\n"
@@ -175,7 +160,6 @@ def test_an_exec_whose_owner_ends_says_that_it_is_lost(ardock: Ardock) -> None:
             assert err.startswith(b"ardock: the engine's owner ended in the middle of the exec")
 
 
-@pytest.mark.usefixtures("tidy")
 def test_attach_shows_all_from_the_start_and_passes_signals_on(ardock: Ardock) -> None:
     run(ardock, "run", "-d", "--rootfs", str(ardock.rootfs), "--name", "box", "sh", "-c", TICKER)
     time.sleep(0.5)
@@ -188,7 +172,6 @@ def test_attach_shows_all_from_the_start_and_passes_signals_on(ardock: Ardock) -
         assert process.wait(10) == 7
 
 
-@pytest.mark.usefixtures("tidy")
 def test_a_stopped_container_is_started_attached(ardock: Ardock) -> None:
     run(
         ardock,
@@ -209,7 +192,6 @@ def test_a_stopped_container_is_started_attached(ardock: Ardock) -> None:
         assert (process.returncode, process.stdout, process.stderr) == (5, b"got word\n", b"")
 
 
-@pytest.mark.usefixtures("tidy")
 def test_rm_leaves_nothing_and_its_absence_everything(ardock: Ardock) -> None:
     kept = ardock.run("--name", "kept", "sh", "-c", "echo hello; exit 3")
     gone = ardock.run("--rm", "--name", "gone", "sh", "-c", "echo hello; exit 3")
@@ -218,7 +200,6 @@ def test_rm_leaves_nothing_and_its_absence_everything(ardock: Ardock) -> None:
     assert run(ardock, "logs", "kept") == "hello\n"
 
 
-@pytest.mark.usefixtures("tidy")
 def test_a_killed_owner_leaves_its_container_running_and_the_next_command_has_it(ardock: Ardock) -> None:
     with ardock.start("--name", "box", "sh", "-c", TICKER) as owner:
         assert line(owner) == b"tick 1\n"
