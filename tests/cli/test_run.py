@@ -129,6 +129,7 @@ def test_binds(ardock: Ardock, tmp_path: Path) -> None:
 def test_the_id_file_has_the_containers_id(ardock: Ardock, tmp_path: Path) -> None:
     path = tmp_path / "cid"
     done = ardock.run("--cidfile", str(path), "hostname")
+    assert done.returncode == 0, done.stderr
     assert len(path.read_text()) == 64
     assert path.read_text().startswith(done.stdout.decode().strip())
     again = ardock.run("--cidfile", str(path), "true")

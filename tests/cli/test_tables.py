@@ -36,7 +36,7 @@ def summary(**more: object) -> dict[str, object]:
         "name": "web",
         "image": "bench",
         "argv": ["sh", "-c", "exit 3"],
-        "created_at": now - 600_500_000_000,
+        "created_at": now - 3 * 3_600_000_000_000 - 60_000_000_000,
         **more,
     }
 
@@ -79,9 +79,9 @@ def test_ps_asks_for_what_its_flags_say(engine: FakeEngine, arguments: list[str]
         (
             [],
             (
-                "CONTAINER ID   IMAGE     COMMAND            CREATED          STATUS                  PORTS     NAMES\n"
-                "0123456789ab   bench     \"sh -c 'exit 3'\"   10 minutes ago   Up 5 minutes                      web\n"
-                "fedcba987654   bench     \"sh -c 'exit 3'\"   10 minutes ago   Exited (3) 3 days ago             job\n"
+                "CONTAINER ID   IMAGE     COMMAND            CREATED       STATUS                  PORTS     NAMES\n"
+                "0123456789ab   bench     \"sh -c 'exit 3'\"   3 hours ago   Up 5 minutes                      web\n"
+                "fedcba987654   bench     \"sh -c 'exit 3'\"   3 hours ago   Exited (3) 3 days ago             job\n"
             ),
         ),
         (["-q"], "0123456789ab\nfedcba987654\n"),

@@ -355,8 +355,8 @@ async def test_a_subscriber_that_does_not_read_holds_the_engine_back_and_nobody_
                 size += len(msgpack.packb(event(seq)))
                 await peer.notify("items", number, [event(seq)])
             other, _ = await peer.call("containers.list")  # and no credit before it
-            await peer.reply(other, LISTING)
             total.append(seq)
+            await peer.reply(other, LISTING)
             given = 0
             while given < 100_000:
                 given += (await peer.notification("credit"))[1]

@@ -76,7 +76,7 @@ def test_info_for_people_names_the_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["doctor", "info"])
 def test_wrong_use_is_one_sentence(command: str) -> None:
-    done = ardock(command, "--format", "yaml")
+    done = ardock(command, "--format", "{{.Nothing" if command == "info" else "yaml")
     assert done.returncode == 125
     assert done.stderr.startswith("ardock: ")
     assert len(done.stderr.splitlines()) == 1

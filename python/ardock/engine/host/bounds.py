@@ -14,8 +14,8 @@ from ardock.engine.host.cgroups import Cgroups
 from ardock.engine.host.records import Bound
 from ardock.engine.host.system import Host
 
-DESCRIPTORS = 6
-"""The keeper's for a container: pidfd, mount namespace, three streams, a log (MAX_DESCRIPTORS in rust/keeper)."""
+DESCRIPTORS = 7
+"""The keeper's for a container: pidfd, mount namespace, three streams, a log, an OOM notice (MAX_DESCRIPTORS in rust/keeper)."""
 KEEPER_DESCRIPTORS = 1024
 """What a keeper keeps for itself, but never more than a quarter of its limit (OTHER_DESCRIPTORS in rust/keeper)."""
 SUPERBLOCKS = 6
