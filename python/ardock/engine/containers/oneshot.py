@@ -28,6 +28,7 @@ class OneShot:
 
     __slots__ = (
         "_callbacks",
+        "_callers",
         "_launch",
         "_max_output",
         "_nursery",
@@ -57,10 +58,13 @@ class OneShot:
         self._max_output = max_output
         self._callbacks = [done]
         self._queued_on: Connection | None = None
+        # Callers who have not gone, and how often one came back.
+        self._callers = 1
         self._returned = 0
 
     def also(self, done: Done) -> None:
         """One more who waits for the result: a caller who came back."""
+        self._callers += 1
         self._returned += 1
         self.when_answered(done)
 
@@ -137,15 +141,19 @@ class OneShot:
             self._nursery.start_soon(self.program.kill)
 
     def abandon(self, *, may_return: bool) -> None:
-        """Its caller is gone: kill it, at once or where the caller does not come back in time."""
+        """A caller is gone: kill it, at once or where the caller does not come back in time, or is back already.
+
+        A caller's new connection may be heard of before the end of the former one.
+        """
+        self._callers -= 1
         if not may_return:
             self.cancel()
-        elif self.answer is None:
+        elif self.answer is None and not self._callers:
             self._nursery.start_soon(self._cancel_later, self._returned)
 
     async def _cancel_later(self, returned: int) -> None:
         await trio.sleep(GRACE)
-        if self._returned == returned and self.answer is None:
+        if self._returned == returned and not self._callers and self.answer is None:
             self.cancel()
 
 
