@@ -131,7 +131,7 @@ class TaskCall(Call):
         raise NotImplementedError
 
     def last_word(self) -> bytes | None:
-        """The encoded result of a call that was cancelled, where there is one all the same."""
+        """The encoded result of a call that its client has cancelled, where there is one all the same."""
         return None
 
     def start(self) -> None:
@@ -146,7 +146,7 @@ class TaskCall(Call):
         except Exception as error:  # noqa: BLE001 - every error is told to the client, and bugs are logged
             self._failed(_sole(error))
             return
-        if result is None:
+        if result is None and self.cancelled is not None:
             result = self.last_word()
         if result is not None:
             self.reply(result)
