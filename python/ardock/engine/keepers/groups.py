@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +12,8 @@ from ardock import _core
 from ardock.engine.keepers import mapping
 from ardock.model.errors import LaunchFailed
 
-# 2 s in all.
-_ATTEMPTS: Final = 200
-_PAUSE: Final = 0.01
+# Seconds.
+_PATIENCE: Final = 2.0
 
 
 def left_behind(engine_id: str) -> set[str]:
@@ -77,17 +74,8 @@ class Groups:
 
     def _end(self, parent: str, name: str) -> None:
         self._launcher.kill_cgroup(parent, name)
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                self._launcher.remove_cgroup(parent, name)
-            except _core.HostError as error:
-                # A process that is dead holds its group until its parent (init, by now) has collected it.
-                if error.args[2] != errno.EBUSY:
-                    raise
-                time.sleep(_PAUSE)
-            else:
-                return
-        self._launcher.remove_cgroup(parent, name)
+        # A process that is dead holds its group until its parent (init, by now) has collected it.
+        self._launcher.remove_cgroup(parent, name, patience=_PATIENCE)
 
 
 @contextmanager

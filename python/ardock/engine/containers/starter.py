@@ -1,0 +1,155 @@
+"""What all of an engine's ways to start containers share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Protocol
+
+import trio
+
+from ardock.engine import clock
+from ardock.engine.containers.container import Container, Kind
+from ardock.engine.containers.deadline import kill_after
+from ardock.engine.containers.execs import Execs
+from ardock.engine.containers.files import Files
+from ardock.engine.containers.launcher import Launcher
+from ardock.engine.containers.ledger import Ledger
+from ardock.engine.containers.oneshot import OneShot
+from ardock.engine.containers.plan import log_path
+from ardock.engine.containers.resolved import OutputKind
+from ardock.engine.containers.table import Table
+from ardock.engine.keepers.connection import Connection
+from ardock.engine.keepers.pool import KeeperPool
+from ardock.engine.logs import LogWatcher
+from ardock.engine.requests import Requests
+from ardock.engine.state import State
+from ardock.model.errors import ArdockError
+from ardock.model.spec import ContainerSpec, LogOptions
+
+# Seconds for a commit that an answer waits for: past them (a disk that hangs or is full) it is given all the same. What it tells
+# of has happened, the keeper still has the record of it, and the commit is tried until it is in.
+_PATIENCE: Final = 2.0
+
+
+class ImageStore(Protocol):
+    """What containers need of the engine's images."""
+
+    def id_of(self, ref: str) -> str:
+        """An image's id, by name or by (a prefix of) its id. NotFound: there is none."""
+
+    def layers_of(self, ref: str) -> tuple[str, ...]:
+        """Its directories, topmost first."""
+
+
+class Starter:
+    """Starts containers on the keepers of one engine."""
+
+    def __init__(
+        self,
+        *,
+        pool: KeeperPool,
+        launcher: Launcher,
+        execs: Execs,
+        table: Table,
+        ledger: Ledger,
+        requests: Requests,
+        state: State,
+        images: ImageStore,
+        files: Files,
+        root: Path,
+        watcher: LogWatcher | None,
+        nursery: trio.Nursery,
+    ) -> None:
+        """Made by `open_engine` alone."""
+        self._pool = pool
+        self._launcher = launcher
+        self._execs = execs
+        self._table = table
+        self._ledger = ledger
+        self._requests = requests
+        self._state = state
+        self._images = images
+        self._files = files
+        self._root = root
+        self._watcher = watcher
+        self._nursery = nursery
+        # Runs and execs under way that somebody may come back for, by the key of their request.
+        self._calls: dict[str, OneShot] = {}
+
+    def _begin(
+        self,
+        connection: Connection,
+        spec: ContainerSpec,
+        kind: Kind,
+        *,
+        output: OutputKind,
+        max_output: int = 0,
+        input_data: bytes | None = None,
+        request_id: str | None = None,
+        bound: bool = False,
+    ) -> Container:
+        """Launch a throw-away container on `connection`, of which a slot is held; given back where this raises."""
+        try:
+            name = self._table.free_name(spec.name)
+            image_id = "" if spec.image is None else self._images.id_of(spec.image)
+        except ArdockError:
+            connection.release_slot()
+            raise
+        container = Container(os.urandom(32).hex(), name, spec, kind=kind, remove=True, created_at=clock.now())
+        container.image_id = image_id
+        container.request_id = request_id
+        container.max_output = max_output
+        container.bound = bound
+        container.log = log_path(container.id) if isinstance(spec.log, LogOptions) else ""
+        self._launch(connection, container, output, capture=max_output if kind == "run" else None, data=input_data)
+        self._table.add(container)
+        return container
+
+    def _launch(
+        self,
+        connection: Connection,
+        container: Container,
+        output: OutputKind,
+        *,
+        capture: int | None = None,
+        data: bytes | None = None,
+    ) -> None:
+        container.run += 1
+        container.ooms = 0
+        try:
+            if container.status != "starting":
+                container.move("start")
+            program = self._launcher.launch(
+                connection,
+                container,
+                output=output,
+                capture=capture,
+                input_data=data,
+                image_layers=self._layers(container),
+            )
+        except ArdockError:
+            container.run -= 1
+            raise
+        self._ledger.watch(container, program)
+        if container.spec.timeout is not None:
+            self._nursery.start_soon(kill_after, program, container.spec.timeout)
+
+    def _layers(self, container: Container) -> tuple[str, ...]:
+        return self._images.layers_of(container.image_id) if container.image_id else ()
+
+    async def _slot(self) -> Connection:
+        """A launch slot of a keeper with room."""
+        while True:
+            connection = None if self._pool.closed else self._pool.pick()
+            if connection is None:
+                connection = await self._pool.get()
+            await connection.slot()
+            # Others that waited, too, may have filled it up meanwhile.
+            if connection.lost or connection.room > 0:
+                return connection
+            connection.release_slot()
+
+    async def _written(self) -> None:
+        """Wait until all that has happened is in the journal, for so long as an answer may wait for that."""
+        await self._state.until_committed(self._state.assigned, _PATIENCE)
