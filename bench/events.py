@@ -82,24 +82,27 @@ def paced(daemon: Daemon, source: Source, group: Group, per_s: int, seconds: flo
 def stopped(daemon: Daemon, source: Source, group: Group, socket: str, options: argparse.Namespace) -> dict[str, float]:
     """Compare throughput with and without a reader that has stopped, in turns."""
     rates: dict[bool, list[float]] = {False: [], True: []}
-    memory = 0.0
-    for number in range(2 * options.rounds):
-        with_stopped = number % 4 in {1, 2}  # there and back, so that neither always comes second
+    memory: list[float] = []
+    # The first two are not counted; there and back, so that neither always comes second.
+    for number in range(-2, 2 * options.rounds):
+        with_stopped = number % 4 in {1, 2}
         with ExitStack() as stack:
             if with_stopped:
                 stack.enter_context(_stopped_reader(socket))
-            before = daemon.rss_kib()
             began = time.perf_counter()
             found = group.until(source.send(options.count))
-            rates[with_stopped].append(found["events"] / (time.perf_counter() - began))
-            if with_stopped:
-                memory = max(memory, daemon.rss_kib() - before)
-    alone, beside = median(rates[False]), median(rates[True])
+            if number >= 0:
+                rates[with_stopped].append(found["events"] / (time.perf_counter() - began))
+            memory.append(daemon.rss_kib())
+    # Neighbours in time are compared: what else the machine does meets both.
+    slowed = median(alone / beside for alone, beside in zip(rates[False], rates[True], strict=True))
     return {
-        "deliveries_per_s": alone,
-        "deliveries_per_s_beside_a_stopped_reader": beside,
-        "slowed_percent": (alone / beside - 1) * 100,
-        "daemon_grew_kib": memory,
+        "deliveries_per_s": median(rates[False]),
+        "deliveries_per_s_beside_a_stopped_reader": median(rates[True]),
+        "slowed_percent": (slowed - 1) * 100,
+        "daemon_rss_kib": median(memory[-options.rounds :]),
+        # It goes up and down with what the allocator keeps: half of the rounds against the other half.
+        "daemon_grew_kib": median(memory[-options.rounds :]) - median(memory[: options.rounds + 2]),
     }
 
 

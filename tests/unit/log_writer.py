@@ -1,4 +1,4 @@
-"""Writes logs as the keeper does (rust/keeper/src/log.rs), one system call after the other."""
+"""Writes logs as the keeper does (rust/keeper/src/log/file.rs), one system call after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keeper's log format (``rust/keeper/src/log.rs``). Without I/O.
+"""The keeper's log format (``rust/keeper/src/log/``). Without I/O.
 
 A log is a file and its rotated elders ``name.1``, ``name.2`` and so on. Each begins with `MAGIC` and the number of output
 bytes that came before it; then come records: ``time i64, length u32, stream u8, zero u8 x 3, bytes``, little endian. Stream 1
