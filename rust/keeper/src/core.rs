@@ -315,8 +315,8 @@ impl Keeper {
         if self.ids.get(&unit.id) == Some(&key) {
             self.ids.remove(&unit.id);
         }
-        if let Some(container) = unit.container.and_then(|key| self.units.get_mut(key)) {
-            container.execs.retain(|exec| *exec != key);
+        if let Some(container) = unit.container {
+            self.exec_is_gone(container, key);
         }
     }
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{pidfd_send_signal, Signal};
 
 use crate::core::{Keeper, Kind};
+use crate::exits::ENDED;
 use crate::handoff::{self, Answer, Head};
 use crate::janitor::MAX_DYING;
 use crate::packet::{self, Received};
@@ -129,7 +130,7 @@ impl Keeper {
                 let container = self.units.get(container).filter(|container| container.is_running());
                 let Some((container, pidfd)) = container.and_then(|c| Some((c, c.pidfd.as_ref()?))) else {
                     self.pool.idle.push(key);
-                    let error = LaunchError::because(Step::Spec, "", "the container has ended");
+                    let error = LaunchError::because(Step::JoinNamespace, "", ENDED);
                     self.program_failed(job.unit, error, None);
                     return;
                 };

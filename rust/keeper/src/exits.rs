@@ -122,13 +122,22 @@ impl Keeper {
     }
 
     /// The unit's program never ran. `pid`: a child to be collected first.
-    pub(crate) fn program_failed(&mut self, key: Key, error: LaunchError, pid: Option<i32>) {
+    pub(crate) fn program_failed(&mut self, key: Key, mut error: LaunchError, pid: Option<i32>) {
         if let Some(pid) = pid {
             let remains = self.remains_of(key);
             self.collect(pid, Some(remains));
         }
         let Some(unit) = self.units.get_mut(key) else { return };
         self.counters.failed += 1;
+        // clone(2) has ENOMEM for a pid namespace whose first process has
+        // ended, and a control group that is removed ENODEV.
+        let refused = matches!(error.step, Step::Clone | Step::JoinCgroup | Step::JoinNamespace);
+        if let Some(container) = unit.container.filter(|_| refused) {
+            if !self.units.get(container).is_some_and(still_runs) {
+                ENDED.clone_into(&mut error.hint);
+            }
+        }
+        let Some(unit) = self.units.get_mut(key) else { return };
         unit.phase = Phase::Failed(Box::new(error));
         unit.log = None;
         self.journal.push(&Record::Failed { id: unit.id.clone(), exec: unit.exec.clone() });
@@ -261,25 +270,51 @@ impl Keeper {
             self.drop_unit(key);
         }
         if let Some(container) = container {
-            let Some(unit) = self.units.get_mut(container) else { return };
-            unit.execs.retain(|exec| *exec != key);
-            if unit.acked && unit.execs.is_empty() {
-                self.forget(container);
-            }
+            self.exec_is_gone(container, key);
         }
     }
+
+    /// A container has one exec less: one that was acknowledged before that
+    /// and waited for the last of them, is forgotten.
+    pub(crate) fn exec_is_gone(&mut self, container: Key, exec: Key) {
+        let Some(unit) = self.units.get_mut(container) else { return };
+        unit.execs.retain(|key| *key != exec);
+        if unit.acked && unit.execs.is_empty() {
+            self.forget(container);
+        }
+    }
+}
+
+/// What an exec is told that came too late.
+pub(crate) const ENDED: &str = "the container has ended";
+
+/// Whether the program has not begun to end, by the kernel's word. It is not
+/// to be collected before all others of its pid namespace have ended, and they
+/// refuse company before that.
+fn still_runs(unit: &Unit) -> bool {
+    unit.is_running() && unit.started.as_ref().is_some_and(|started| !is_exiting(started.pid))
 }
 
 /// Acknowledged programs whose pipes are still held by a descendant.
 const MAX_LINGERING: usize = 1024;
 
-/// Field 22 of /proc/PID/stat. The name in field 2 may hold anything but ends
-/// at the last parenthesis.
+/// When a process was started: field 22 of /proc/PID/stat.
 fn start_ticks(pid: i32) -> Option<u64> {
+    stat_field(pid, 22)
+}
+
+/// Whether a process is on its way out, or gone: `PF_EXITING`, of field 9.
+fn is_exiting(pid: i32) -> bool {
+    stat_field(pid, 9).is_none_or(|flags| flags & 0x4 != 0)
+}
+
+/// A number of /proc/PID/stat, counted from 1. The name in field 2 may hold
+/// anything but ends at the last parenthesis.
+fn stat_field(pid: i32, field: usize) -> Option<u64> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    rest.split_ascii_whitespace().nth(field - 3)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -290,5 +325,16 @@ mod tests {
         let first = super::start_ticks(1).unwrap();
         assert!(own > first, "{own} {first}");
         assert_eq!(super::start_ticks(i32::MAX), None);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_and_was_not_collected_is_exiting() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id() as i32;
+        while !super::is_exiting(pid) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(super::is_exiting(pid) && !super::is_exiting(std::process::id() as i32));
     }
 }

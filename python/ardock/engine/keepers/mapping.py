@@ -77,14 +77,13 @@ def sentence(error: LaunchError) -> str:
     return text
 
 
-# What rust/keeper/src/dispatch.rs and rust/launch/src/launch/explain.rs say of an exec that came too late.
+# What rust/keeper/src/exits.rs and rust/launch/src/launch/explain.rs say of an exec that came too late.
 _ENDED: Final = "the container has ended"
 
 
 def launch_error(error: LaunchError) -> LaunchFailed | InvalidArgument | NotRunning:
     """A failed launch, as the class that tells the caller what to do about it."""
-    # A control group that is gone has no device: the keeper removes it only once its container has ended.
-    if error.hint == _ENDED or (error.step == "join_cgroup" and error.errno == errno.ENODEV):
+    if error.hint == _ENDED:
         return NotRunning(sentence(error))
     if error.step == "spec":
         return InvalidArgument(sentence(error))
