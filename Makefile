@@ -100,6 +100,10 @@ fuzz: $(STAMPS)/host ## Fuzz the readers of frames and archives, a minute each (
 	  $(FUZZ)/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
 	    -artifact_prefix=target/fuzz/$$fuzzer- target/fuzz/corpus/$$fuzzer; done
 
+.PHONY: soak
+soak: root build ## Ten thousand runs and a hundred thousand execs through the API: exact, and nothing grows
+	ARDOCK_SOAK=1 $(BIN)/python -m pytest tests/engine/test_soak.py $(PYTEST)
+
 .PHONY: check-dist
 check-dist: root wheel sdist ## Install wheel and sdist into empty environments and run a container with each
 	packaging/check-dist dist/ardock-*.whl dist/ardock-*.tar.gz

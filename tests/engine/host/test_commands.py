@@ -33,7 +33,7 @@ def test_doctor_finds_this_machine_fit_and_names_the_first_limit(tmp_path: Path)
 def test_doctor_of_a_user_without_privileges_says_so_and_exits_with_1() -> None:
     """The modules are loaded before: the interpreter's own folder may be root's alone."""
     code = (
-        "import os, ardock.cli.app, ardock.cli.doctor, ardock.engine.host\n"
+        "import os, ardock.cli.app, ardock.cli.group, ardock.cli.doctor, ardock.engine.host\n"
         "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
         "ardock.cli.app.main(['doctor'])"
     )

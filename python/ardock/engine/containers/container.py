@@ -8,6 +8,7 @@ from typing import Final, Literal
 import trio
 
 from ardock.engine.containers import lifecycle
+from ardock.engine.containers.places import Places
 from ardock.engine.keepers.program import Program
 from ardock.model.container import ContainerInfo, ContainerSummary, Status
 from ardock.model.errors import ArdockError
@@ -49,6 +50,7 @@ class Container:
         ooms: How often this run was told that the kernel has killed in it for want of memory.
         log: Path of its log beneath the root folder; empty: none.
         execs: The execs that run in it.
+        exec_places: Bounds the execs that its keeper holds.
         written: There is a row of it in the state.
         start_request: The request that starts it, whose result is written with its start.
         request_id: The request that made it, for a caller who comes back.
@@ -67,6 +69,7 @@ class Container:
         "bound",
         "created_at",
         "error",
+        "exec_places",
         "execs",
         "exit",
         "failure",
@@ -120,6 +123,7 @@ class Container:
         self.ooms = 0
         self.log = ""
         self.execs: dict[str, Program] = {}
+        self.exec_places: Places | None = None
         self.written = False
         self.request_id: str | None = None
         self.start_request: str | None = None
@@ -136,6 +140,12 @@ class Container:
     def __repr__(self) -> str:
         """Its name and state."""
         return f"<Container {self.id[:SHORT_ID]} {self.name!r} {self.status}>"
+
+    def places(self) -> Places:
+        """What bounds its execs; most containers have none and no need of it."""
+        if self.exec_places is None:
+            self.exec_places = Places()
+        return self.exec_places
 
     @property
     def alive(self) -> bool:

@@ -66,7 +66,13 @@ class Execs:
             ArdockError: As a launch.
         """
         connection = self.check(container)
-        await connection.slot()
+        places = container.places()
+        await places.wait()
+        try:
+            await connection.slot()
+        except trio.Cancelled:
+            places.free()
+            raise
         output = Output() if detached else Output(direct=True)
         program = self._launch(container, connection, spec, output, image_layers=image_layers)
         if detached:
@@ -97,6 +103,7 @@ class Execs:
         def launch(call: OneShot, connection: Connection) -> None:
             if call.cancelled:
                 connection.release_slot()
+                container.places().free()
                 call.finish(Cancelled("the call was cancelled"))
                 return
             output = Output(capture=max_output)
@@ -122,7 +129,7 @@ class Execs:
         except ArdockError as error:
             call.finish(error)
         else:
-            call.queue(connection)
+            container.places().take(lambda: call.queue(connection))
         return call
 
     def _launch(
@@ -137,7 +144,7 @@ class Execs:
         exec_id: str | None = None,
         over: Callable[[], None] | None = None,
     ) -> Program:
-        """Queue it on `connection`, for which a slot is held; given back where this raises."""
+        """Queue it on `connection`, for which a slot and a place are held; both are given back where this raises."""
         fds: list[int] = []
         try:
             if connection.lost:
@@ -154,6 +161,7 @@ class Execs:
         except ArdockError:
             close_all(fds)
             connection.release_slot()
+            container.places().free()
             raise
         req, data = message
         self._watch(container, program, spec, over, keep=None if exec_id is None else output.capture)
@@ -161,6 +169,7 @@ class Execs:
             connection.launch(program, req, data, fds)
         except ArdockError:
             container.execs.pop(program.exec_id or "", None)
+            container.places().free()
             raise
         return program
 
@@ -229,6 +238,7 @@ class Execs:
             before = [] if was_told else told(program)
             if program.start is None:
                 container.execs.pop(exec_id, None)
+                container.places().free()
             else:
                 self.ended(container, program, before, keep=keep)
             if over is not None:
@@ -247,6 +257,7 @@ class Execs:
         def written(failed: ArdockError | None) -> None:
             if failed is None:
                 program.let_go()
+            container.places().free()
 
         request = None
         if end is not None and keep is not None and whole(end, keep):
@@ -259,6 +270,7 @@ class Execs:
         exec_id = program.exec_id
         assert exec_id is not None, "it is an exec's program"
         container.execs[exec_id] = program
+        container.places().take_adopted()
         if not told:
             self._ledger.tell_all(telling.joined(container, exec_id, "", clock.now(), None))
 

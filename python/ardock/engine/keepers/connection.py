@@ -246,6 +246,9 @@ class Connection:
         try:
             if self.lost:
                 raise self.lost
+            if program.exec_id is not None:
+                # The keeper bounds a container's execs: what makes room goes before what needs it.
+                self._queue_acks()
             self._outbox.add_with_fds(message, fds)
         except ArdockError:
             _close_all(fds)

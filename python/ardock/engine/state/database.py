@@ -126,7 +126,15 @@ def connect(path: Path, engine_id: str) -> Connections:
         connections.append(writer)
         fresh = _check(writer, path)
         # NORMAL: a commit survives the process, and what must survive power too is synced by the store itself.
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "secure_delete = OFF", "temp_store = MEMORY"):
+        # The write-ahead log stays well below the reserve: on a full disk all of it must go into a database that grows by as much.
+        pragmas = (
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "secure_delete = OFF",
+            "temp_store = MEMORY",
+            "wal_autocheckpoint = 250",
+        )
+        for pragma in pragmas:
             writer.execute(f"PRAGMA {pragma}")
         if fresh:
             writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")

@@ -273,20 +273,33 @@ class State:
                 await trio.sleep(_RETRY)
 
     def _try(self, payload: Payload) -> ArdockError | None:
-        """In a worker thread: write, if need be into the room that the reserve has held."""
-        for last_try in (False, True):
+        """In a worker thread: write, if need be into the room that the reserve has held.
+
+        On a full disk the write-ahead log is given back after each commit: else it would grow into all the room that there is,
+        before SQLite thinks of a checkpoint.
+        """
+        if self.disk_full:
+            self._store.shrink()
+        # What may give room, each once: a commit that failed leaves some of itself in the log.
+        mends = [self._store.shrink, self._reserve.release, self._store.shrink]
+        while True:
             try:
                 self._store.write(payload)
-                return None
             except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError):
                 raise  # a fault of ours, which no second try mends
             except FAILURES as error:
                 if is_full(error):
                     trio.from_thread.run_sync(self.fill)
-                    if not last_try and self._reserve.release():
-                        continue
+                    while mends:
+                        if mends.pop(0)():
+                            break
+                    else:
+                        return unusable(self._store.path, error)
+                    continue
                 return unusable(self._store.path, error)
-        raise AssertionError("unreachable: the last try returns")
+            if self.disk_full:
+                self._store.shrink()
+            return None
 
     def fill(self) -> None:
         """Note that the disk is full; from now on `make_room` looks for room."""

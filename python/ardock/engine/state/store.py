@@ -8,9 +8,11 @@ with an index in JSON, since JSON cannot hold bytes. (Of an empty blob `substr` 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -195,6 +197,15 @@ class Store:
             # Kept open: it is one file as long as the writer is connected.
             self._log = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
         os.fdatasync(self._log)
+
+    def shrink(self) -> bool:
+        """Move the write-ahead log into the database and give its room back; whether that gave any."""
+        log = Path(f"{self.path}-wal")
+        before = log.stat().st_size
+        # Where the database cannot grow, or a reader is in the log, it stays as it is.
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return log.stat().st_size < before
 
     def read(self, seq: int, most: int) -> list[Entry]:
         """Entries from the one with the event after `seq` (or from the oldest), about `most` bytes; at least one where there is one.
