@@ -288,15 +288,18 @@ class State:
             except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError):
                 raise  # a fault of ours, which no second try mends
             except FAILURES as error:
-                if is_full(error):
+                if not is_full(error):
+                    return unusable(self._store.path, error)
+                while mends:
+                    if mends.pop(0)():
+                        break
+                else:
                     trio.from_thread.run_sync(self.fill)
-                    while mends:
-                        if mends.pop(0)():
-                            break
-                    else:
-                        return unusable(self._store.path, error)
-                    continue
-                return unusable(self._store.path, error)
+                    return unusable(self._store.path, error)
+                if not self._reserve.path.exists():
+                    # Not before it is gone: `make_room` takes a reserve that is there for room that is there.
+                    trio.from_thread.run_sync(self.fill)
+                continue
             if self.disk_full:
                 self._store.shrink()
             return None

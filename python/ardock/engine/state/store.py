@@ -202,9 +202,11 @@ class Store:
         """Move the write-ahead log into the database and give its room back; whether that gave any."""
         log = Path(f"{self.path}-wal")
         before = log.stat().st_size
-        # Where the database cannot grow, or a reader is in the log, it stays as it is.
+        # Where the database cannot grow, or a reader is in the log (which is not waited for), it stays as it is.
+        self._writer.execute("PRAGMA busy_timeout = 0")
         with contextlib.suppress(sqlite3.OperationalError):
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._writer.execute("PRAGMA busy_timeout = 10000")
         return log.stat().st_size < before
 
     def read(self, seq: int, most: int) -> list[Entry]:
