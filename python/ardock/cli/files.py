@@ -100,7 +100,9 @@ class IdFile:
             raise CliError(f"--cidfile: cannot create {quoted(path)}: {error.strerror}") from None
 
     def write(self, container_id: str) -> None:
-        """Keep the id."""
+        """Keep the id. Safe to call again."""
+        if self._written:
+            return
         self._file.write(container_id)
         self._file.flush()
         self._written = True

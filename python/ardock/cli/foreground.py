@@ -68,7 +68,10 @@ def _run_one(engine: Connection, caught: signals.Caught, request: RunRequest, id
             started()
             write_all(1, f"{container}\n".encode())
             return 0
-        return _front(engine, caught, request, container, started).run()
+        code = _front(engine, caught, request, container, started).run()
+        # The end of a short program may be answered before its start; one that was not started has raised.
+        started()
+        return code
     except Interrupted:
         _end(engine, container, remove=request.remove)
         raise
