@@ -10,6 +10,7 @@ that waits (`wait`, `logs`, `attach`, `subscribe`, `stop`) leaves the container 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -28,6 +29,24 @@ from ardock.model.spec import ContainerOptions, ContainerSpec, ExecSpec
 DEFAULT_MAX_OUTPUT = 1 << 20
 
 
+class Closing(Protocol):
+    """What is closed when it is left as an async context manager."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close it. Safe to call again, and when cancelled."""
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """`aclose`."""
+        await self.aclose()
+
+
 class OutputStream(ReceiveStream):
     """A program's standard output or error: b"" at its end."""
 
@@ -39,7 +58,7 @@ class OutputStream(ReceiveStream):
         return b"".join(chunks)
 
 
-class RunningProgram(Protocol):
+class RunningProgram(Closing, Protocol):
     """A program that was started, with its streams; an async context manager that kills it when left."""
 
     @property
@@ -94,14 +113,6 @@ class RunningProgram(Protocol):
     async def aclose(self) -> None:
         """Kill it if it still runs, await its end, close its streams."""
 
-    async def __aenter__(self) -> Self:
-        """Itself."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """`aclose`."""
-
 
 class RunningContainer(RunningProgram, Protocol):
     """A throw-away container that was started."""
@@ -113,7 +124,7 @@ class RunningContainer(RunningProgram, Protocol):
         """Join a program to it."""
 
 
-class Attachment(Protocol):
+class Attachment(Closing, Protocol):
     """A container's streams; leaving it detaches, and the container goes on.
 
     `stdin`, `stdout` and `stderr` (or `terminal`) are there as they were asked for. Output comes from the container's start:
@@ -144,16 +155,8 @@ class Attachment(Protocol):
     async def aclose(self) -> None:
         """Detach."""
 
-    async def __aenter__(self) -> Self:
-        """Itself."""
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """`aclose`."""
-
-
-class RunMany(Protocol):
+class RunMany(Closing, Protocol):
     """Results of many containers in the order in which they end; an async iterator and context manager."""
 
     def __aiter__(self) -> Self:
@@ -164,14 +167,6 @@ class RunMany(Protocol):
 
     async def aclose(self) -> None:
         """Kill what still runs and await its end."""
-
-    async def __aenter__(self) -> Self:
-        """Itself."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """`aclose`."""
 
 
 class Containers(Protocol):

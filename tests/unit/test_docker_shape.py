@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from ardock.docker.host_config import MASKED_PATHS, READONLY_PATHS
 from ardock.docker.inspect import container_json, image_json
 from ardock.docker.listing import (
     PS_HEADINGS,
@@ -19,7 +18,9 @@ from ardock.docker.listing import (
 )
 from ardock.docker.times import SECOND
 from ardock.docker.values import encode, encode_indented
-from ardock.engine.containers import defaults
+from ardock.engine.containers.plan import plan
+from ardock.engine.containers.resolved import Placement, Resolved, User
+from ardock.engine.facts import Facts
 from ardock.model.container import ContainerInfo, ContainerSummary, Status
 from ardock.model.image import ImageInfo
 from ardock.model.records import ExitRecord, Timings
@@ -209,13 +210,17 @@ def test_memory_swap_is_dockers(swap: int | str | None, told: int) -> None:
 
 
 def test_a_privileged_container_has_nothing_masked() -> None:
-    assert MASKED_PATHS == defaults.MASKED_PATHS
-    assert READONLY_PATHS == defaults.READONLY_PATHS
     spec = ContainerSpec(argv=("true",), rootfs="/", privileged=True, log="none")
     host = shown(ContainerInfo(id=ID, name="x", spec=spec))["HostConfig"]
     assert (host["MaskedPaths"], host["ReadonlyPaths"]) == (None, None)
     assert host["LogConfig"] == {"Type": "none", "Config": {}}
-    assert shown(minimal())["HostConfig"]["MaskedPaths"] == list(defaults.MASKED_PATHS)
+    # What is told of any other is what the engine applies.
+    host = shown(minimal())["HostConfig"]
+    user = User(uid=0, gid=0, groups=(0,), home="/root")
+    place = Placement(keeper=1, cgroup_parent="p", scratch_dir="/d")
+    applied = plan(minimal().spec, Facts(), Resolved(roots=(1,), user=user), place, container_id=ID).spec
+    assert (host["MaskedPaths"], host["ReadonlyPaths"]) == (list(applied.masked), list(applied.readonly))
+    assert "/proc/kcore" in applied.masked
 
 
 def test_indented_json_is_as_docker_indents() -> None:

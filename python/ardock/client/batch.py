@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -12,6 +11,7 @@ import trio
 
 from ardock.client.calls import StreamCall
 from ardock.client.remote import mistaken
+from ardock.interface import Closing
 from ardock.model.errors import ArdockError, Cancelled
 from ardock.model.records import RunResult
 from ardock.model.spec import ContainerSpec
@@ -134,7 +134,7 @@ class BatchCall(StreamCall):
         self.pump()
 
 
-class RunMany:
+class RunMany(Closing):
     """Results of many containers in the order in which they end; an async iterator and context manager."""
 
     def __init__(self, call: BatchCall) -> None:
@@ -205,13 +205,3 @@ class RunMany:
         if self._begun and not self._call.done and not self._call.cancelled:
             self._drop()
             self._call.line.cancel(self._call)
-
-    async def __aenter__(self) -> Self:
-        """Itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """`aclose`."""
-        await self.aclose()

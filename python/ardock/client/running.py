@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from types import TracebackType
-from typing import Self
 
 import trio
 
 from ardock.client.remote import Remote
 from ardock.client.streams import STDERR, STDOUT, ChannelCall, InputStream, OutputStream, TerminalStream
+from ardock.interface import Closing
 from ardock.model.errors import ArdockError, Cancelled, ConnectionLost, InvalidArgument, NotRunning, ProtocolViolation
 from ardock.model.records import ExitRecord, Timings
 from ardock.model.sizes import parse_signal
@@ -18,7 +17,7 @@ from ardock.model.spec import ContainerSpec, ExecSpec
 from ardock.protocol.methods import KILL, RESIZE, SPAWN, STOP, WAIT, Kill, Resize, Stop, Wait
 
 
-class RunningProgram:
+class RunningProgram(Closing):
     """A program that was started, with its streams; an async context manager that kills it when left.
 
     The attributes are those of `ardock.interface.RunningProgram`.
@@ -124,16 +123,6 @@ class RunningProgram:
             with contextlib.suppress(ArdockError):
                 self._exit = await self._remote.call(WAIT, Wait(ref=self.id))
 
-    async def __aenter__(self) -> Self:
-        """Itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """`aclose`."""
-        await self.aclose()
-
 
 class RunningContainer(RunningProgram):
     """A throw-away container that was started."""
@@ -171,7 +160,7 @@ class RunningContainer(RunningProgram):
         return await self._join(self.id, argv)
 
 
-class Attachment:
+class Attachment(Closing):
     """A container's streams; leaving it detaches, and the container goes on. As `ardock.interface.Attachment`."""
 
     def __init__(self, call: ChannelCall, *, stdin: bool, stdout: bool, stderr: bool) -> None:
@@ -193,13 +182,3 @@ class Attachment:
             if stream is not None:
                 stream.close()
         await self._call.end()
-
-    async def __aenter__(self) -> Self:
-        """Itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """`aclose`."""
-        await self.aclose()

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from ardock.docker.values import NilList, OpenMap, Struct, string_map, strings
 from ardock.model.container import ContainerInfo
+from ardock.model.paths import MASKED_PATHS, READONLY_PATHS
 from ardock.model.sizes import parse_size
 from ardock.model.spec import ContainerSpec, LogOptions, Mount
-
-# As `ardock.engine.containers.defaults` has them (a test holds the two together); the engine is too dear to import here.
-MASKED_PATHS: Final = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-READONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
 def host_config(info: ContainerInfo) -> Struct:

@@ -12,12 +12,22 @@ use std::time::{Duration, Instant};
 
 use ardock_keeper::log;
 use ardock_keeper::message::{Fds, Log, Output, Reply, Request};
-use ardock_launch::Step;
+use ardock_launch::{LaunchSpec, Step};
 use common::frozen::Frozen;
 use common::{capture, Bench};
 
 fn bench() -> Bench {
     Bench::start(Path::new(env!("CARGO_BIN_EXE_ardock-keeper")))
+}
+
+/// A launch into the group whose folder is the message's only descriptor.
+fn joining(req: u64, id: &str, mut spec: LaunchSpec) -> Request {
+    spec.cgroup.as_mut().unwrap().join = vec![0];
+    let mut launch = common::launch(req, id, &spec, capture());
+    if let Request::Launch { fds, .. } = &mut launch {
+        *fds = Fds(0, 1);
+    }
+    launch
 }
 
 #[test]
@@ -77,11 +87,7 @@ fn a_launch_that_hangs_is_given_up_and_others_go_on() {
     frozen.freeze();
     let mut spec = bench.spec("a1", &["true"]);
     spec.deadline_ms = 300;
-    spec.cgroup.as_mut().unwrap().join = vec![0];
-    let mut launch = common::launch(9, "a1", &spec, capture());
-    if let Request::Launch { fds, .. } = &mut launch {
-        *fds = Fds(0, 1);
-    }
+    let launch = joining(9, "a1", spec);
     let folder = frozen.open();
     let start = Instant::now();
     engine.send(&[launch], &[folder.as_fd()]);
@@ -118,11 +124,7 @@ fn held_launchers_are_bounded_and_then_launches_are_refused_by_name() {
         let id = format!("h{number}");
         let mut spec = bench.spec(&id, &["true"]);
         spec.deadline_ms = 300;
-        spec.cgroup.as_mut().unwrap().join = vec![0];
-        let mut launch = common::launch(number, &id, &spec, capture());
-        if let Request::Launch { fds, .. } = &mut launch {
-            *fds = Fds(0, 1);
-        }
+        let launch = joining(number, &id, spec);
         engine.send(&[launch], &[folder.as_fd()]);
     }
     for _ in 0..32 {
@@ -158,12 +160,8 @@ fn a_launcher_that_is_killed_fails_its_launch_alone() {
     engine.prepare(&bench);
     frozen.freeze();
     let folder = frozen.open();
-    let mut spec = bench.spec("a1", &["true"]);
-    spec.cgroup.as_mut().unwrap().join = vec![0];
-    let mut launch = common::launch(9, "a1", &spec, capture());
-    if let Request::Launch { fds, .. } = &mut launch {
-        *fds = Fds(0, 1);
-    }
+    let spec = bench.spec("a1", &["true"]);
+    let launch = joining(9, "a1", spec);
     engine.send(&[launch], &[folder.as_fd()]);
     bench.until("the child", || !frozen.tasks().is_empty());
     // The one that does not wait for work: its clone3 (435 everywhere) waits.

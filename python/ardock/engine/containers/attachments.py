@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import trio
 from trio.abc import ReceiveStream, SendStream, Stream
@@ -19,7 +19,7 @@ from trio.abc import ReceiveStream, SendStream, Stream
 from ardock.engine.containers.container import Container
 from ardock.engine.containers.streams import InputStream, PipeOutput
 from ardock.engine.keepers.program import Program
-from ardock.interface import OutputStream
+from ardock.interface import Closing, OutputStream
 from ardock.model.errors import ArdockError
 from ardock.model.logs import LogItem, LogRecord
 
@@ -144,7 +144,7 @@ class LateTerminal(Stream):
         await self._output.aclose()
 
 
-class Attachment:
+class Attachment(Closing):
     """What `Containers.attach` gives, see `ardock.interface.Attachment`."""
 
     def __init__(self, container: Container, *, stdin: bool, stdout: bool, stderr: bool) -> None:
@@ -285,10 +285,6 @@ class Attachment:
         for output in self._outputs:
             if output is not None:
                 await output.aclose()
-
-    async def __aenter__(self) -> Self:
-        """Itself."""
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

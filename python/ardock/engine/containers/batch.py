@@ -10,7 +10,6 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Final, Self
 
 import trio
@@ -28,6 +27,7 @@ from ardock.engine.containers.container import Container
 from ardock.engine.containers.results import complete, run_result, whole
 from ardock.engine.keepers.connection import Connection
 from ardock.engine.keepers.pool import KeeperPool
+from ardock.interface import Closing
 from ardock.model.errors import ArdockError, EngineClosed
 from ardock.model.records import RunResult
 from ardock.model.spec import ContainerSpec
@@ -40,7 +40,7 @@ _MOST_WAITING: Final = 1024
 Begin = Callable[[Connection, ContainerSpec, int], Container]
 
 
-class RunMany:
+class RunMany(Closing):
     """Results of many containers in the order in which they end; an async iterator and context manager."""
 
     def __init__(
@@ -244,16 +244,6 @@ class RunMany:
         self._drop_ready()
         if self._running:
             self._nursery.start_soon(_end, list(self._running))
-
-    async def __aenter__(self) -> Self:
-        """Itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """`aclose`."""
-        await self.aclose()
 
 
 async def _end(containers: list[Container]) -> None:

@@ -153,15 +153,20 @@ class Container:
         return self.status in lifecycle.ALIVE
 
     def move(self, happening: lifecycle.Happening) -> None:
-        """Change its state by the table.
+        """Change its state by the table, and count its runs: a start that fails was none.
 
         Raises:
             AssertionError: The table has no such move: a fault of the engine's.
         """
         status = lifecycle.after(self.status, happening)
         assert status is not None, f"{happening!r} cannot happen to {self!r}"
-        if happening == "failed" and self.exit is not None:
-            status = "exited"
+        if happening == "start":
+            self.run += 1
+            self.ooms = 0
+        elif happening == "failed":
+            self.run -= 1
+            if self.exit is not None:
+                status = "exited"
         self.status = status
         self._summary = None
 

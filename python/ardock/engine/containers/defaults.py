@@ -29,23 +29,6 @@ CAP_MKNOD: Final = 1 << CAPABILITY_NUMBERS["MKNOD"]
 # KILL, AUDIT_WRITE.
 DEFAULT_CAPABILITIES: Final = 0x00000000_A80425FB
 
-# Paths that show or change the host and have no place inside. Missing ones are skipped by the launch core.
-MASKED_PATHS: Final = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",  # CVE-2020-8694: energy counters as a side channel
-    "/sys/firmware",
-)
-READONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-
 
 def _allow(kind: str, major: int | None, minor: int | None, access: str) -> DeviceRule:
     return DeviceRule(allow=True, kind=kind, major=major, minor=minor, access=access)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Final, Unpack
 
@@ -10,10 +9,8 @@ import msgspec
 import trio
 from msgspec import structs
 
-from ardock.engine import clock
 from ardock.engine.containers import lifecycle
 from ardock.engine.containers.container import SHORT_ID, Container
-from ardock.engine.containers.plan import log_path
 from ardock.engine.containers.starter import Starter
 from ardock.model.container import Created, WaitCondition
 from ardock.model.errors import ArdockError, Cancelled, Conflict, InvalidArgument, NotFound, NotRunning
@@ -43,12 +40,9 @@ class Kept(Starter):
         spec = make_spec(argv, options)
         if spec.log is None:
             spec = structs.replace(spec, log=LogOptions())
-        name = self._table.free_name(spec.name)
-        container = Container(os.urandom(32).hex(), name, spec, kind="kept", remove=remove, created_at=clock.now())
-        container.image_id = "" if spec.image is None else self._images.id_of(spec.image)
-        container.log = log_path(container.id) if isinstance(spec.log, LogOptions) else ""
+        container = self._make(spec, "kept", remove=remove)
         self._launcher.check(container, self._layers(container))
-        created = Created(id=container.id, name=name)
+        created = Created(id=container.id, name=container.name)
         # The name is taken from now on.
         self._table.add(container)
         if remove:
@@ -87,11 +81,9 @@ class Kept(Starter):
             container.start_request = self._requests.current
             self._launch(connection, container, "tap" if container.taps else "log")
         except ArdockError as error:
-            container.run += 1
             self._ledger.failed(container, error)
             raise
         except BaseException:
-            container.run += 1
             self._ledger.failed(container, Cancelled("the start was cancelled"))
             raise
         program = container.program

@@ -174,7 +174,6 @@ class Ledger:
         container.move("failed")
         container.error = error.message
         container.failure = error
-        container.run -= 1
         taps, container.taps = container.taps, []
         for tap in taps:
             tap(error)

@@ -31,6 +31,7 @@ from ardock.model.launch import (
     Stdio,
 )
 from ardock.model.messages import Launch, Log, Output
+from ardock.model.paths import MASKED_PATHS, READONLY_PATHS
 from ardock.model.sizes import parse_signal, parse_size
 from ardock.model.spec import ContainerSpec, ExecSpec, LogOptions
 
@@ -103,8 +104,8 @@ def plan(
         devices=resolved.devices,
         mounts=points,
         files=etc.files(spec, facts, hostname, taken),
-        masked=resolved.masks if spec.privileged else resolved.masks + defaults.MASKED_PATHS,
-        readonly=() if spec.privileged else defaults.READONLY_PATHS,
+        masked=resolved.masks if spec.privileged else resolved.masks + MASKED_PATHS,
+        readonly=() if spec.privileged else READONLY_PATHS,
         sysctls=_sysctls(spec),
         cgroup=Cgroup(
             parent=placement.cgroup_parent, name=container_id, resources=limits.resources(spec, facts, resolved)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ardock.engine.containers.container import Container
 from ardock.engine.containers.results import exit_record
 from ardock.engine.containers.streams import InputStream, PipeOutput, TerminalStream
 from ardock.engine.keepers.program import Program
+from ardock.interface import Closing
 from ardock.model.errors import InvalidArgument, KeeperLost, NotRunning
 from ardock.model.records import ExitRecord, Timings
 from ardock.model.sizes import parse_signal
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ardock.engine.containers.service import Containers
 
 
-class RunningProgram:
+class RunningProgram(Closing):
     """A program that was started, with its streams; an async context manager that kills it when left.
 
     Attributes:
@@ -153,16 +153,6 @@ class RunningProgram:
         for stream in (self.stdin, self.stdout, self.stderr, self.terminal):
             if stream is not None:
                 stream.close()
-
-    async def __aenter__(self) -> Self:
-        """Itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """`aclose`."""
-        await self.aclose()
 
 
 class RunningContainer(RunningProgram):

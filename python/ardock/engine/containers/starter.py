@@ -77,6 +77,20 @@ class Starter:
         # Runs and execs under way that somebody may come back for, by the key of their request.
         self._calls: dict[str, OneShot] = {}
 
+    def _make(self, spec: ContainerSpec, kind: Kind, *, remove: bool) -> Container:
+        """A container that was just created; not in the table yet.
+
+        Raises:
+            InvalidArgument: Its name is none.
+            Conflict: Its name is taken.
+            NotFound: There is no such image.
+        """
+        name = self._table.free_name(spec.name)
+        container = Container(os.urandom(32).hex(), name, spec, kind=kind, remove=remove, created_at=clock.now())
+        container.image_id = "" if spec.image is None else self._images.id_of(spec.image)
+        container.log = log_path(container.id) if isinstance(spec.log, LogOptions) else ""
+        return container
+
     def _begin(
         self,
         connection: Connection,
@@ -91,17 +105,14 @@ class Starter:
     ) -> Container:
         """Launch a throw-away container on `connection`, of which a slot is held; given back where this raises."""
         try:
-            name = self._table.free_name(spec.name)
-            image_id = "" if spec.image is None else self._images.id_of(spec.image)
+            container = self._make(spec, kind, remove=True)
         except ArdockError:
             connection.release_slot()
             raise
-        container = Container(os.urandom(32).hex(), name, spec, kind=kind, remove=True, created_at=clock.now())
-        container.image_id = image_id
         container.request_id = request_id
         container.max_output = max_output
         container.bound = bound
-        container.log = log_path(container.id) if isinstance(spec.log, LogOptions) else ""
+        container.move("start")
         self._launch(connection, container, output, capture=max_output if kind == "run" else None, data=input_data)
         self._table.add(container)
         return container
@@ -115,22 +126,15 @@ class Starter:
         capture: int | None = None,
         data: bytes | None = None,
     ) -> None:
-        container.run += 1
-        container.ooms = 0
-        try:
-            if container.status != "starting":
-                container.move("start")
-            program = self._launcher.launch(
-                connection,
-                container,
-                output=output,
-                capture=capture,
-                input_data=data,
-                image_layers=self._layers(container),
-            )
-        except ArdockError:
-            container.run -= 1
-            raise
+        """Launch a container that is ``starting`` on `connection`, of which a slot is held; given back where this raises."""
+        program = self._launcher.launch(
+            connection,
+            container,
+            output=output,
+            capture=capture,
+            input_data=data,
+            image_layers=self._layers(container),
+        )
         self._ledger.watch(container, program)
         if container.spec.timeout is not None:
             self._nursery.start_soon(kill_after, program, container.spec.timeout)
