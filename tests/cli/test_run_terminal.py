@@ -104,6 +104,25 @@ def test_ctrl_d_ends_the_shell(tmux: Tmux, ardock: Ardock) -> None:
     assert settings(tmux) == "icrnl opost isig icanon echo"
 
 
+def test_keys_in_answer_to_the_first_prompt_reach_the_program(ardock: Ardock) -> None:
+    """The terminal is raw before the program can write: in between, it would take Ctrl-D (and the line around it) for itself."""
+    command = ardock.run_words("--rm", "-it", "-e", "PS1=inside> ", "sh")
+    for _ in range(6):
+        ours, its = os.openpty()
+        with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, start_new_session=True) as process:
+            os.close(its)
+            shown = b""
+            while b"inside> " not in shown:
+                shown += os.read(ours, 65536)
+            # As a terminal does that the shell has asked for its cursor, with a quick person in front of it.
+            os.write(ours, b"\x1b[9;9R\x04")
+            try:
+                assert process.wait(10) == 0
+            finally:
+                process.kill()
+        os.close(ours)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGHUP])
 def test_the_terminal_is_sane_however_the_command_ends(tmux: Tmux, ardock: Ardock, number: signal.Signals) -> None:
     shell_in(tmux, ardock)

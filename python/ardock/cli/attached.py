@@ -163,6 +163,8 @@ class ContainerFront(Front):
             self._wait("not-running")
             self._on_running()
             return
+        # Before it can write: whoever answers its first prompt would else type into a terminal that takes Ctrl-D for itself.
+        self._make_raw()
         self._when_done(client.begin(START, self._to_start), self._on_started)
         if not self._resumed:
             # In the same write. A start that is repeated may be over by now, with its end.

@@ -222,10 +222,14 @@ class Front:
         """Begin to copy our streams; the program runs. A terminal becomes raw."""
         if self._attached.stdin:
             self._input = self._input or streams.Input(STDIN)
-            if self._tty and self._raw is None and terminal.is_terminal(STDIN):
-                self._raw = terminal.Raw(STDIN)
-                self._raw.__enter__()
+        self._make_raw()
         self._follow_size()
+
+    def _make_raw(self) -> None:
+        """Pass every key on from now on, where there is a terminal to do so."""
+        if self._attached.stdin and self._tty and self._raw is None and terminal.is_terminal(STDIN):
+            self._raw = terminal.Raw(STDIN)
+            self._raw.__enter__()
 
     @staticmethod
     def _used(call: Call[ResultT], event: Event) -> None:
