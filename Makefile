@@ -79,6 +79,25 @@ test-rust: root $(STAMPS)/packages ## Run the Rust tests (CARGO_TEST="..." passe
 test-python: root build ## Run the Python tests (PYTEST="..." passes arguments)
 	$(BIN)/python -m pytest $(PYTEST)
 
+# Virtual machines with Debian's kernels, in pure emulation (tests/vm): VM names the boots, VMTESTS takes what
+# `python -m tests.vm run --help` tells, such as: make test-vm VM=hybrid VMTESTS='--pytest "tests/engine/test_limits.py"'
+VM ?= v2
+VMTESTS ?=
+.PHONY: test-vm
+test-vm: vm ## Run the tests in a virtual machine: Debian's kernel, control groups v2 only, AppArmor
+	$(BIN)/python -m tests.vm run $(VM) $(VMTESTS)
+
+.PHONY: vm-shell
+vm-shell: vm ## A shell in such a machine (VM=v2, systemd, hybrid, backports)
+	@$(BIN)/python -m tests.vm shell $(VM)
+
+.PHONY: test-all
+test-all: test vm ## Run every test here, and in every virtual machine that tests/vm/matrix.toml describes
+	$(BIN)/python -m tests.vm run $(VMTESTS)
+
+.PHONY: vm
+vm: root $(STAMPS)/vm $(STAMPS)/wheel
+
 # Coverage-guided fuzzing of what reads bytes that somebody else made: the API's byte streams and tar archives. libFuzzer
 # without cargo-fuzz, which needs a nightly compiler for sanitizers that a crate without unsafe code has no use for; the
 # instrumentation itself is LLVM's, and stable rustc hands these flags on to it. What is learnt stays in target/fuzz/corpus,
@@ -109,10 +128,11 @@ check-dist: root wheel sdist ## Install wheel and sdist into empty environments 
 	packaging/check-dist dist/ardock-*.whl dist/ardock-*.tar.gz
 
 .PHONY: bench
-bench: root build peers ## Measure launching beside the floor and other engines, events, the command line
+bench: root build peers ## Measure launching beside the floor and other engines, events, the command line, disks
 	$(BIN)/python bench/launch.py
 	$(BIN)/python bench/events.py
 	$(BIN)/python bench/cli.py
+	$(BIN)/python bench/disk.py
 
 .PHONY: peers
 peers: root $(STAMPS)/host ## Install the other engines that tests and benches compare with, where possible
@@ -168,6 +188,10 @@ $(STAMPS)/packages: $(STAMPS)/host requirements/dev.lock
 	@echo "setup: installing the Python packages of requirements/dev.lock into $(VENV)" >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock || \
 	  { echo "setup: pip could not install them (see above; is there a network?)" >&2; exit 1; }
+	@touch $@
+
+$(STAMPS)/vm: packaging/setup-host $(STAMPS)/packages
+	@packaging/setup-host --vm
 	@touch $@
 
 # An editable install: changes of Python files count at once, only Rust is built anew.

@@ -51,7 +51,7 @@ def _floor(place: Place, count: int) -> dict[str, float]:
 
 
 def _ardock(place: Place, count: int) -> dict[str, float]:
-    own = Place(place.scratch, place.captures, place.folder / "held", place.rootfs)
+    own = Place(place.medium, place.captures, place.folder / "held", place.rootfs)
     own.folder.mkdir()
     script = Path(__file__).with_name("ardock_worker.py")
     worker = Worker([sys.executable, str(script), json.dumps(own.to_json())], "ardock")

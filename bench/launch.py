@@ -6,8 +6,8 @@ to its collected exit. A floor in C makes the system calls of ardock's launch an
 engines do as much of the job as they can (bench/peers.py says what they leave out). Each round gives each system a
 slice of time; a figure is the median over the rounds, so that whatever else the machine does meets all of them.
 
-Two sets, each with writes to the root kept in memory and on the disk: the program says nothing, or its 100 bytes are
-collected and compared. At the end, the memory that running containers take.
+Two sets, each with writes to the root kept in memory, on the disk and on an ext4 with a journal (on a loop device of its
+own): the program says nothing, or its 100 bytes are collected and compared. At the end, the memory that running containers take.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ if __package__ in {None, ""}:
 
 from bench import build, held, measure, ours, peers, plot
 from bench.daemon import Daemon
+from bench.journal import journalled
 from bench.measure import Row, Slice
-from bench.systems import BrokenError, Place, Scratch, System, UnusableError
+from bench.systems import BrokenError, Medium, Place, System, UnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,7 +130,7 @@ def warm_up(system: System, slice_s: float) -> int:
 
 
 def _rounds(ready: list[System], place: Place, rounds: int, slice_s: float) -> list[Row]:
-    note(f"scratch {place.scratch}, {'100 bytes collected' if place.captures else 'no output'}: warm-up")
+    note(f"scratch {place.medium}, {'100 bytes collected' if place.captures else 'no output'}: warm-up")
     sizes = {system.name: warm_up(system, slice_s) for system in ready}
     slices: dict[str, list[Slice]] = {system.name: [] for system in ready}
     for number in range(rounds):
@@ -150,22 +151,25 @@ def _rounds(ready: list[System], place: Place, rounds: int, slice_s: float) -> l
         Row(
             system=name, per_s=round(figures.per_s, 1), p50_ms=round(figures.p50_ms, 3), p99_ms=round(figures.p99_ms, 3),
             n=figures.n, ratio_to_floor=round(figures.per_s / floor, 3) if floor else None, in_flight=in_flight,
-            scratch=place.scratch, captures=place.captures,
+            scratch=place.medium, captures=place.captures,
         )
         for name, in_flight, figures in found
     ]  # fmt: skip
 
 
 @contextmanager
-def place_for(scratch: Scratch, *, captures: bool, disk: Path) -> Iterator[Place]:
-    """Make a folder for one set, on a tmpfs or on the disk, and remove it with all that is in it."""
-    where = Path("/dev/shm") if scratch == "memory" else disk
-    folder = Path(tempfile.mkdtemp(prefix=f"{peers.GROUP}-", dir=where))
-    try:
-        yield Place(scratch=scratch, captures=captures, folder=folder, rootfs=build.rootfs(folder / "rootfs"))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        peers.remove_groups()
+def place_for(medium: Medium, *, captures: bool, disk: Path) -> Iterator[Place]:
+    """Make a folder for one set, on a tmpfs, on the disk or on a journalled one, and remove it with all that is in it."""
+    with ExitStack() as stack:
+        where = Path("/dev/shm") if medium == "memory" else disk
+        if medium == "journal":
+            where = stack.enter_context(journalled(disk))
+        folder = Path(tempfile.mkdtemp(prefix=f"{peers.GROUP}-", dir=where))
+        try:
+            yield Place(medium=medium, captures=captures, folder=folder, rootfs=build.rootfs(folder / "rootfs"))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            peers.remove_groups()
 
 
 def note(text: str) -> None:
@@ -240,7 +244,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="default 5")
     parser.add_argument("--slice", type=float, help="seconds of each system in each round, default 1.5")
     parser.add_argument("--systems", default=",".join(NAMES), help=f"out of {','.join(NAMES)}")
-    parser.add_argument("--scratch", default="memory,disk", help="out of memory,disk")
+    parser.add_argument("--scratch", default="memory,disk,journal", help="out of memory,disk,journal")
     parser.add_argument("--sets", default="silent,output", help="out of silent,output")
     parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="a folder on the disk to be measured")
     parser.add_argument("--hold", type=int, help="containers for the memory figures, default 200; 0 leaves them out")
@@ -251,7 +255,11 @@ def arguments() -> argparse.Namespace:
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.slice = options.slice or (0.2 if options.quick else 1.5)
     options.hold = (20 if options.quick else 200) if options.hold is None else options.hold
-    for name, allowed in (("systems", NAMES), ("scratch", ("memory", "disk")), ("sets", ("silent", "output"))):
+    for name, allowed in (
+        ("systems", NAMES),
+        ("scratch", ("memory", "disk", "journal")),
+        ("sets", ("silent", "output")),
+    ):
         chosen = getattr(options, name).split(",")
         if unknown := set(chosen) - set(allowed):
             parser.error(f"--{name}: not known: {', '.join(sorted(unknown))}")
@@ -279,7 +287,7 @@ def main() -> int:
         if options.hold:
             with place_for("memory", captures=False, disk=options.work) as place:
                 memory = held.measure(place, options.systems, options.hold, note)
-    except (BrokenError, build.BuildError) as error:
+    except (BrokenError, UnusableError, build.BuildError) as error:
         note(f"bench: {error}")
         return 1
     if options.svg:

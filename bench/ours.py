@@ -96,7 +96,7 @@ class Ardock:
         self._way = way
         self._daemon = daemon
         home = daemon.folder if daemon else place.folder / f"ardock-{way}-{in_flight}"
-        self._place = Place(place.scratch, place.captures, home, place.rootfs)
+        self._place = Place(place.medium, place.captures, home, place.rootfs)
         self._worker: Worker | None = None
 
     def start(self) -> None:
@@ -132,7 +132,7 @@ class ArdockClients:
         self.in_flight = in_flight
         self._clients = clients
         self._daemon = daemon
-        self._place = Place(place.scratch, place.captures, daemon.folder, place.rootfs)
+        self._place = Place(place.medium, place.captures, daemon.folder, place.rootfs)
         self._workers: list[Worker] = []
 
     def start(self) -> None:

@@ -8,11 +8,13 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, get_args
 
 from bench.measure import Slice
 
 Scratch = Literal["memory", "disk"]
+Medium = Literal["memory", "disk", "journal"]
+"""What a set's folder lies on: a tmpfs, this machine's disk, or an ext4 with a journal."""
 
 MEMORY = 64 << 20
 CPUS = 1
@@ -55,16 +57,21 @@ class System(Protocol):
 class Place:
     """Where the systems of one set work."""
 
-    scratch: Scratch
+    medium: Medium
     captures: bool
     folder: Path
-    """On a tmpfs or on the disk, as `scratch` says."""
+    """On what `medium` says."""
     rootfs: Path
+
+    @property
+    def scratch(self) -> Scratch:
+        """Where a container's writes go."""
+        return "memory" if self.medium == "memory" else "disk"
 
     def to_json(self) -> dict[str, object]:
         """Return what a worker needs to make it again."""
         return {
-            "scratch": self.scratch,
+            "medium": self.medium,
             "captures": self.captures,
             "folder": str(self.folder),
             "rootfs": str(self.rootfs),
@@ -73,8 +80,8 @@ class Place:
     @classmethod
     def from_json(cls, record: dict[str, object]) -> Place:
         """Make it from what a worker was given."""
-        scratch: Scratch = "disk" if record["scratch"] == "disk" else "memory"
-        return cls(scratch, bool(record["captures"]), Path(str(record["folder"])), Path(str(record["rootfs"])))
+        medium = next(one for one in get_args(Medium) if one == record["medium"])
+        return cls(medium, bool(record["captures"]), Path(str(record["folder"])), Path(str(record["rootfs"])))
 
     def text(self, number: str = "{i}") -> str:
         """Return the 100 bytes that container `number` prints: distinct, so that a mix-up shows."""

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.vm import artefacts, machine, matrix, orders
-from tests.vm.artefacts import Failed, say
+from tests.vm.artefacts import MachineError, say
 
 
 def main() -> int:
@@ -60,7 +60,7 @@ def _one(machines: matrix.Matrix, name: str, options: argparse.Namespace) -> boo
             say(f"{name} ended with {code} after {time.monotonic() - started:.0f} s")
             if code == 0:
                 return True
-        except Failed as error:
+        except MachineError as error:
             print(f"vm: {error}", file=sys.stderr)
         print(f"vm: the end of the kernel's log of {name}:\n{machine.kernel_tail(kernel_log)}", file=sys.stderr)
         return False

@@ -1,7 +1,7 @@
 """What a machine is made of, each part kept under a hash of what went into it.
 
 A root file system and a kernel come from Debian's mirror and are kept until their description changes (a newer package of
-the same name on the mirror does not count: `make clean-vm` begins anew). What is tested is packed anew for each boot, in
+the same name on the mirror does not count: `rm -r target/vm` begins anew). What is tested is packed anew for each boot, in
 about a second: nothing in the machine is compiled.
 """
 
@@ -18,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from py_compile import PycInvalidationMode
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Final
 
 import msgspec
@@ -34,12 +34,14 @@ ROOT_SIZE: Final = "4G"  # sparse
 # What the initramfs loads, where the kernel does not have it built in.
 BOOT_MODULES: Final = ("virtio_pci", "virtio_blk", "ext4")
 # Not needed to run tests.
-_DEVELOPMENT_ONLY: Final = frozenset({"maturin", "mypy", "mypy-extensions", "ruff", "librt", "ast-serialize", "pathspec"})
+_DEVELOPMENT_ONLY: Final = frozenset(
+    {"maturin", "mypy", "mypy-extensions", "ruff", "librt", "ast-serialize", "pathspec"}
+)
 _PLATFORMS: Final = ("manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux_2_28_x86_64", "manylinux_2_34_x86_64")
 _PYTHON: Final = "3.11"
 
 
-class Failed(Exception):
+class MachineError(Exception):
     """A part could not be made; the text says which command failed and how."""
 
 
@@ -52,15 +54,17 @@ def run(words: Iterable[str | Path], *, cwd: Path | None = None, env: Mapping[st
     """A command's output.
 
     Raises:
-        Failed: It is not there, or ended otherwise than with 0.
+        MachineError: It is not there, or ended otherwise than with 0.
     """
     listed = [str(word) for word in words]
     try:
         done = subprocess.run(listed, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise Failed(f"{listed[0]} is not installed: `make vm-setup` installs what is needed") from None
+        raise MachineError(f"{listed[0]} is not installed: `make vm` installs what is needed") from None
     if done.returncode != 0:
-        raise Failed(f"{' '.join(listed[:4])} ... ended with {done.returncode}:\n{(done.stdout + done.stderr)[-4000:]}")
+        raise MachineError(
+            f"{' '.join(listed[:4])} ... ended with {done.returncode}:\n{(done.stdout + done.stderr)[-4000:]}"
+        )
     return done.stdout
 
 
@@ -82,7 +86,7 @@ def making(place: Path) -> Iterator[Path]:
         with contextlib.suppress(FileExistsError, OSError):
             aside.rename(place)
         if not place.is_dir():
-            raise Failed(f"{place} could not be made")
+            raise MachineError(f"{place} could not be made")
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -170,7 +174,7 @@ def _download(kernel: Kernel, mirror: Mapping[str, str], state: Path) -> Path:
     depends = run(["apt-cache", *options, "depends", kernel.package])
     real = re.search(r"^ +Depends: (linux-image-\S+)$", depends, re.MULTILINE)
     if real is None:
-        raise Failed(f"{kernel.package} depends on no kernel:\n{depends}")
+        raise MachineError(f"{kernel.package} depends on no kernel:\n{depends}")
     run(["apt-get", "-q", *options, "download", real[1]], cwd=state / "here")
     (package,) = (state / "here").glob("*.deb")
     return package
@@ -207,7 +211,7 @@ def _module_order(modules: Path, wanted: Iterable[str]) -> list[str]:
         if name in builtin:
             continue
         if name not in depends:
-            raise Failed(f"the kernel has no {name}, neither built in nor as a module")
+            raise MachineError(f"the kernel has no {name}, neither built in nor as a module")
         path, needs = depends[name]
         # modules.dep lists what is needed with the nearest first.
         order += [one for one in (*reversed(needs), path) if one not in order]
@@ -320,11 +324,11 @@ def built_wheel() -> Path:
     """The wheel of this checkout, as `make wheel` has left it.
 
     Raises:
-        Failed: There is none.
+        MachineError: There is none.
     """
     found = sorted((PROJECT / "dist").glob("ardock-*.whl"))
     if not found:
-        raise Failed("there is no wheel in dist: `make wheel` builds it")
+        raise MachineError("there is no wheel in dist: `make wheel` builds it")
     return found[-1]
 
 
@@ -345,5 +349,5 @@ def rust_binaries() -> RustBinaries:
         elif target["kind"] == ["bin"]:
             programs.append(executable)
     if not tests:
-        raise Failed("cargo names no test binary")
+        raise MachineError("cargo names no test binary")
     return RustBinaries(tests=dict(sorted(tests.items())), programs=tuple(programs))

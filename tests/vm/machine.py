@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.vm import artefacts
-from tests.vm.artefacts import Failed, say
+from tests.vm.artefacts import MachineError, say
 from tests.vm.matrix import Boot, Matrix
 
 QEMU: Final = "qemu-system-x86_64"
@@ -64,7 +64,7 @@ def run(matrix: Matrix, boot: Boot, payload: Path, kernel_log: Path, *, deadline
         deadline: Seconds after which the machine is ended.
 
     Raises:
-        Failed: The machine ended, or was ended, without a result.
+        MachineError: The machine ended, or was ended, without a result.
     """
     command = words(matrix, boot, payload, kernel_log)
     started = time.monotonic()
@@ -87,14 +87,14 @@ def run(matrix: Matrix, boot: Boot, payload: Path, kernel_log: Path, *, deadline
     if found is None:
         spent = time.monotonic() - started
         why = f"it was ended after {deadline:.0f} s" if spent >= deadline else "it ended by itself"
-        raise Failed(f"the machine gave no result: {why} (the kernel's log is below)")
+        raise MachineError(f"the machine gave no result: {why} (the kernel's log is below)")
     return int(found[1])
 
 
 def shell(matrix: Matrix, boot: Boot, payload: Path, kernel_log: Path) -> None:
     """Boot with the terminal as the machine's."""
     if not sys.stdin.isatty():
-        raise Failed("a shell needs a terminal")
+        raise MachineError("a shell needs a terminal")
     command = words(matrix, boot, payload, kernel_log)
     say("Ctrl-D or `exit` ends the machine; Ctrl-C goes into it")
     with _raw_terminal():
