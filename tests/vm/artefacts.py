@@ -130,8 +130,8 @@ class KernelFiles(msgspec.Struct, frozen=True, kw_only=True):
 
 def kernel_files(kernel: Kernel, mirror: Mapping[str, str]) -> KernelFiles:
     """The kernel of a package, its modules on an image of their own, and an initramfs that finds the root."""
-    guest = {name: (GUEST / name).read_text() for name in ("init", "inittab", "ardock-vm.service")}
-    place = kept("kernel", [kernel, mirror, BOOT_MODULES, guest], "1")
+    init = (GUEST / "init").read_text()
+    place = kept("kernel", [kernel, mirror, BOOT_MODULES, init], "2")
     if not place.is_dir():
         say(f"fetching {kernel.package} of {', '.join(kernel.suites)}")
         with making(place) as aside:
@@ -142,7 +142,7 @@ def kernel_files(kernel: Kernel, mirror: Mapping[str, str]) -> KernelFiles:
             run(["depmod", "-b", tree, version])
             file_system(modules, aside / "modules.img", size="192M", journal=False)
             shutil.copy2(tree / f"boot/vmlinuz-{version}", aside / "vmlinuz")
-            _make_initramfs(modules / version, aside / "initramfs", guest)
+            _make_initramfs(modules / version, aside / "initramfs", init)
             (aside / "version").write_text(version)
             shutil.rmtree(tree)
             shutil.rmtree(aside / "apt")
@@ -180,19 +180,17 @@ def _download(kernel: Kernel, mirror: Mapping[str, str], state: Path) -> Path:
     return package
 
 
-def _make_initramfs(modules: Path, image: Path, guest: Mapping[str, str]) -> None:
+def _make_initramfs(modules: Path, image: Path, init: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name)
-        for folder in ("bin", "dev", "proc", "sys", "root", "modules", "payload-files"):
+        for folder in ("bin", "dev", "proc", "sys", "root", "modules"):
             (tree / folder).mkdir()
         shutil.copy2("/bin/busybox", tree / "bin/busybox")
         order = _module_order(modules, BOOT_MODULES)
         for path in order:
             shutil.copy2(modules / path, tree / "modules" / Path(path).name)
         (tree / "modules/order").write_text("".join(f"{Path(path).name}\n" for path in order))
-        for file in ("inittab", "ardock-vm.service"):
-            (tree / "payload-files" / file).write_text(guest[file])
-        (tree / "init").write_text(guest["init"])
+        (tree / "init").write_text(init)
         (tree / "init").chmod(0o755)
         archive = "find . | busybox cpio -o -H newc 2>/dev/null | gzip -1"
         with image.open("wb") as out:
