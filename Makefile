@@ -96,7 +96,7 @@ test-all: test vm ## Run every test here, and in every virtual machine that test
 	$(BIN)/python -m tests.vm run $(VMTESTS)
 
 .PHONY: vm
-vm: root $(STAMPS)/vm $(STAMPS)/wheel
+vm: root $(STAMPS)/vm $(STAMPS)/wheel ## Install the emulator and build what runs in it
 
 # Coverage-guided fuzzing of what reads bytes that somebody else made: the API's byte streams and tar archives. libFuzzer
 # without cargo-fuzz, which needs a nightly compiler for sanitizers that a crate without unsafe code has no use for; the

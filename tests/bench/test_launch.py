@@ -48,6 +48,8 @@ def test_every_way_to_run_is_measured_and_nothing_is_left() -> None:
         "--json",
         "--systems",
         "floor,bare,run_many,run,run1,core,api_many,api,api8,api1,clid",
+        "--scratch",
+        "memory,disk",
         "--hold",
         "3",
     )
@@ -67,6 +69,20 @@ def test_every_way_to_run_is_measured_and_nothing_is_left() -> None:
     assert result["memory"].keys() == {"floor", "ardock"}
     assert result["memory"]["ardock"]["keeper_pss_kib"] > 0
     assert residue() - before == set()
+
+
+def test_a_journalled_disk_is_measured_and_unmounted() -> None:
+    before = residue()
+    options = ("--quick", "--slice", "0.05", "--json", "--sets", "silent", "--scratch", "journal", "--hold", "0")
+    done = bench(*options, "--systems", "floor,run1")
+    if "left out" in done.stderr or "bench:" in done.stderr:
+        pytest.skip(f"no journalled disk here: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["results"]
+    assert {row["scratch"] for row in rows} == {"journal"}
+    assert all(row["n"] > 0 for row in rows)
+    assert residue() - before == set()
+    assert "ardock-bench-journal" not in Path("/proc/self/mounts").read_text()
 
 
 def floor_of(rows: list[dict[str, Any]], of: dict[str, Any]) -> float:
