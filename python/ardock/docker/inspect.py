@@ -51,7 +51,7 @@ def container_json(info: ContainerInfo, *, root: str = "") -> Struct:
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": spec.apparmor or "",
+        "AppArmorProfile": info.apparmor or spec.apparmor or "",
         "ExecIDs": strings(info.execs),
         "HostConfig": host_config(info),
         "GraphDriver": {"Data": NilMap(), "Name": "overlay2"},

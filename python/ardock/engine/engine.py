@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import trio
+from msgspec import structs
 
 from ardock import _core
 from ardock.engine import clock
 from ardock.engine import facts as host_facts
+from ardock.engine.apparmor import Profile
 from ardock.engine.containers.adoption import Adoption
 from ardock.engine.containers.execs import Execs
 from ardock.engine.containers.files import Files
@@ -64,6 +66,7 @@ class Engine:
         folders: Folders,
         *,
         scratch: ScratchKind,
+        apparmor: str,
         containers: Containers,
         events: JournalEvents,
         images: Images,
@@ -84,6 +87,7 @@ class Engine:
         self.run_dir: Path = folders.run_dir
         self.socket: Path = folders.run_dir / "ardock.sock"
         self._scratch = scratch
+        self._apparmor = apparmor
         self._table = table
         self._pool = pool
         self._started_at = clock.now()
@@ -109,6 +113,7 @@ class Engine:
             architecture=platform.machine(),
             cgroup=host_facts.cgroup_mode(),
             scratch=self._scratch,
+            apparmor=self._apparmor,
             containers=dict(Counter(container.status for container in self._table)),
             images=len(self.images),
             epoch=self.state.epoch,
@@ -160,6 +165,11 @@ async def own_engine(
     failure: BaseException | None = None
     try:
         facts = host_facts.gather(hidden=folders.hidden, scratch=scratch)
+        profile = None
+        if facts.apparmor:
+            profile = Profile()
+            await profile.prepare()
+            facts = structs.replace(facts, apparmor_profile=profile.default)
         state_opened = open_state(
             folders.root,
             engine_id=folders.engine_id,
@@ -175,6 +185,7 @@ async def own_engine(
                     state,
                     loaded,
                     nursery,
+                    profile=profile,
                     scratch=scratch,
                     keep_inherited_seccomp=keep_inherited_seccomp,
                 )
@@ -199,6 +210,7 @@ async def _opened(
     loaded: Loaded,
     nursery: trio.Nursery,
     *,
+    profile: Profile | None,
     scratch: ScratchKind,
     keep_inherited_seccomp: bool,
 ) -> AsyncIterator[Engine]:
@@ -209,6 +221,8 @@ async def _opened(
         for connection in pool.connections:
             connection.remove_root(key)
 
+    if profile is not None:
+        nursery.start_soon(profile.watch)
     roots = Roots(folders.hidden, forget)
     inotify = _inotify()
     watcher = None if inotify is None else LogWatcher(inotify)
@@ -224,7 +238,7 @@ async def _opened(
         images = Images(folders.root, state, loaded.images, in_use=table.users_of, take=requests.take)
         containers = Containers(
             pool=pool,
-            launcher=Launcher(facts, resolver, folders.engine_id),
+            launcher=Launcher(facts, resolver, folders.engine_id, profile),
             execs=execs,
             table=table,
             ledger=ledger,
@@ -246,6 +260,7 @@ async def _opened(
         engine = Engine(
             folders,
             scratch=scratch,
+            apparmor=facts.apparmor_profile if facts.apparmor else "",
             containers=containers,
             events=JournalEvents(state, resolve),
             images=images,

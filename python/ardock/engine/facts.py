@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from ardock.engine.apparmor.profile import UNCONFINED
+
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The host, as far as a plan depends on it.
@@ -17,6 +19,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         capabilities: Mask of what this process may give (its bounding set).
         swap_accounting: Swap can be limited.
         apparmor: The kernel confines by AppArmor.
+        apparmor_profile: The profile of a container that asks for none, where it does.
         hosts: The host's /etc/hosts.
         resolv_conf: The host's /etc/resolv.conf.
         hidden: The engine's own folders, absolute and resolved; never shown in a container that sees the host's root.
@@ -28,6 +31,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: int = (1 << 41) - 1
     swap_accounting: bool = True
     apparmor: bool = False
+    apparmor_profile: str = UNCONFINED
     hosts: str = "127.0.0.1\tlocalhost\n"
     resolv_conf: str = ""
     hidden: tuple[str, ...] = ()

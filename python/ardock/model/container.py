@@ -39,6 +39,7 @@ class ContainerInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         restarts: How often it was restarted.
         execs: Ids of the execs that run in it.
         log: Path of its log beneath the engine's root folder; empty where it keeps none.
+        apparmor: The AppArmor profile of its last run; ``"unconfined"``; empty before the first and on a host without AppArmor.
     """
 
     id: str
@@ -59,6 +60,7 @@ class ContainerInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     restarts: int = 0
     execs: tuple[str, ...] = ()
     log: str = ""
+    apparmor: str = ""
 
 
 class ContainerSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -142,6 +144,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         architecture: The machine's.
         cgroup: ``"v1"``, ``"v2"`` or ``"hybrid"``.
         scratch: The default scratch.
+        apparmor: The AppArmor profile of a container that asks for none; ``"unconfined"`` where it could not be loaded, empty
+            on a host without AppArmor.
         containers: Number of containers by status.
         images: Number of images.
         epoch: The journal's epoch.
@@ -160,6 +164,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     architecture: str = ""
     cgroup: str = ""
     scratch: str = ""
+    apparmor: str = ""
     containers: dict[str, int] = {}
     images: int = 0
     epoch: str = ""

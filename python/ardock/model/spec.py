@@ -124,7 +124,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         privileged: All capabilities, no seccomp, no masks, every device. Still namespaced.
         seccomp: None is Docker's default policy; ``"unconfined"``; or the absolute path of a JSON profile.
         no_new_privileges: Set PR_SET_NO_NEW_PRIVS.
-        apparmor: Profile name; None is the default; ``"unconfined"``.
+        apparmor: Name of a loaded AppArmor profile, or ``"unconfined"``. None is ``ardock-default``, and with `privileged`
+            none; on a host without AppArmor it is none.
         ulimits: Resource limits.
         sysctls: Namespaced kernel parameters such as ``{"net.ipv4.ip_forward": "1"}``.
         shm_size: Size of a /dev/shm of its own; None shares the container's one tmpfs.

@@ -49,6 +49,7 @@ class Container:
         restarts: How often it was restarted.
         ooms: How often this run was told that the kernel has killed in it for want of memory.
         log: Path of its log beneath the root folder; empty: none.
+        apparmor: The AppArmor profile of the last run; ``"unconfined"``; empty before the first and on a host without AppArmor.
         execs: The execs that run in it.
         exec_places: Bounds the execs that its keeper holds.
         written: There is a row of it in the state.
@@ -66,6 +67,7 @@ class Container:
         "_ended",
         "_gone",
         "_summary",
+        "apparmor",
         "bound",
         "created_at",
         "error",
@@ -122,6 +124,7 @@ class Container:
         self.restarts = 0
         self.ooms = 0
         self.log = ""
+        self.apparmor = ""
         self.execs: dict[str, Program] = {}
         self.exec_places: Places | None = None
         self.written = False
@@ -266,6 +269,7 @@ class Container:
             restarts=self.restarts,
             execs=tuple(self.execs),
             log=self.log,
+            apparmor=self.apparmor,
         )
 
 

@@ -198,7 +198,14 @@ class Execs:
             id=program.id,
             exec=program.exec_id,
             spec=planner.plan_exec(
-                spec, of, self._facts, user=user, seccomp=seccomp, hostname=hostname, has_input=has_input
+                spec,
+                of,
+                self._facts,
+                user=user,
+                seccomp=seccomp,
+                hostname=hostname,
+                apparmor=container.apparmor,
+                has_input=has_input,
             ),
             output=output,
             hold_ms=0 if output.capture is None else _HOLD_MS,

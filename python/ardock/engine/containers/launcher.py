@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
+from ardock.engine.apparmor import UNCONFINED, Profile
 from ardock.engine.containers import plan as planner
 from ardock.engine.containers.container import Container
 from ardock.engine.containers.resolve import Resolution, Resolver, close_all
@@ -37,9 +38,10 @@ _TemplateKey = tuple[bytes, int, bool, str, int | None, bool, object]
 class Launcher:
     """Launches containers on the keepers of one engine."""
 
-    def __init__(self, facts: Facts, resolver: Resolver, engine_id: str) -> None:
-        """Start with empty caches."""
+    def __init__(self, facts: Facts, resolver: Resolver, engine_id: str, profile: Profile | None = None) -> None:
+        """Start with empty caches; `profile` is that of a host with AppArmor."""
         self._facts = facts
+        self._profile = profile
         self._resolver = resolver
         self._engine_id = engine_id
         self._templates: dict[_TemplateKey, Template] = {}
@@ -69,6 +71,10 @@ class Launcher:
         """
         spec = container.spec
         try:
+            if self._profile is not None:
+                container.apparmor = planner.apparmor_profile(spec, self._facts)
+                if spec.apparmor not in (None, "", UNCONFINED):
+                    self._profile.check(spec.apparmor)
             resolution = self._resolver.resolve(spec, image_layers)
         except ArdockError:
             connection.release_slot()

@@ -10,6 +10,7 @@ import os
 import re
 from typing import Final
 
+from ardock.engine.apparmor import UNCONFINED
 from ardock.engine.containers import defaults, etc, limits
 from ardock.engine.containers.mounts import mounts
 from ardock.engine.containers.resolved import Placement, Resolved, User
@@ -75,7 +76,7 @@ def plan(
             capabilities=capability_sets(capabilities),
             seccomp=resolved.seccomp,
             no_new_privileges=spec.no_new_privileges,
-            apparmor=_apparmor(spec, facts),
+            apparmor=_confined(apparmor_profile(spec, facts)),
             rlimits=limits.rlimits(spec.ulimits),
             oom_score_adj=None
             if spec.oom_score_adj is None
@@ -132,9 +133,12 @@ def plan_exec(
     user: User,
     seccomp: str | None,
     hostname: str,
+    apparmor: str = UNCONFINED,
     has_input: bool = False,
 ) -> ExecLaunch:
     """A program to be joined to a running `container`; `user` and `seccomp` are resolved for this exec.
+
+    `apparmor` is the container's profile: a privileged exec has it too, as Docker's.
 
     With `has_input` its standard input is the message's first descriptor.
 
@@ -157,7 +161,7 @@ def plan_exec(
             capabilities=capability_sets(mask),
             seccomp=None if spec.privileged else seccomp,
             no_new_privileges=container.no_new_privileges,
-            apparmor=_apparmor(container, facts),
+            apparmor=_confined(apparmor),
             rlimits=limits.rlimits(container.ulimits),
             oom_score_adj=container.oom_score_adj,
         ),
@@ -223,8 +227,11 @@ def _check_conflicts(spec: ContainerSpec, facts: Facts) -> None:
     if spec.stop_timeout < 0:
         raise InvalidArgument(f"stop_timeout: cannot be negative: {spec.stop_timeout:g}", field="stop_timeout")
     parse_signal(spec.stop_signal, "stop_signal")
-    if spec.apparmor not in (None, "", "unconfined") and not facts.apparmor:
-        raise Unsupported("apparmor: this kernel does not have AppArmor enabled", option="apparmor")
+    if spec.apparmor not in (None, "", UNCONFINED):
+        if not facts.apparmor:
+            raise Unsupported("apparmor: this kernel does not have AppArmor enabled", option="apparmor")
+        if not spec.apparmor.isprintable():
+            raise InvalidArgument(f"apparmor: {spec.apparmor!r} is not the name of a profile", field="apparmor")
 
 
 def _cwd(cwd: str) -> str:
@@ -243,10 +250,15 @@ def _range(value: int, low: int, high: int, field: str) -> int:
     return value
 
 
-def _apparmor(spec: ContainerSpec, facts: Facts) -> str | None:
-    if not facts.apparmor or spec.privileged or spec.apparmor in (None, "", "unconfined"):
-        return None
-    return spec.apparmor
+def apparmor_profile(spec: ContainerSpec, facts: Facts) -> str:
+    """The AppArmor profile that `spec` gets: its own, also where it is privileged; ``"unconfined"``; empty without AppArmor."""
+    if not facts.apparmor:
+        return ""
+    return spec.apparmor or (UNCONFINED if spec.privileged else facts.apparmor_profile)
+
+
+def _confined(profile: str) -> str | None:
+    return None if profile in ("", UNCONFINED) else profile
 
 
 def _terminal_size(size: tuple[int, int]) -> tuple[int, int]:

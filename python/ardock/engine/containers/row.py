@@ -56,6 +56,7 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         max_output: Bytes captured of each stream.
         image_id: The image it was made from.
         log: Path of its log beneath the root folder.
+        apparmor: Its AppArmor profile.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_output: int = 0
     image_id: str = ""
     log: str = ""
+    apparmor: str = ""
 
 
 _decode_row: Final = msgspec.msgpack.Decoder(Row).decode
@@ -113,6 +115,7 @@ def encode_blob(container: Container) -> bytes:
         max_output=container.max_output,
         image_id=container.image_id,
         log=container.log,
+        apparmor=container.apparmor,
     )
     try:
         data = _encode(blob)
@@ -151,6 +154,7 @@ def decode_row(data: bytes) -> Container:
     container.image_id = info.image_id
     container.restarts = info.restarts
     container.log = info.log
+    container.apparmor = info.apparmor
     container.request_id = row.request_id
     container.max_output = row.max_output
     container.ooms = row.ooms
@@ -173,6 +177,7 @@ def from_blob(blob: Blob) -> Container:
     container.run = blob.run
     container.image_id = blob.image_id
     container.log = blob.log
+    container.apparmor = blob.apparmor
     container.request_id = blob.request_id
     container.max_output = blob.max_output
     return container

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from ardock.engine import apparmor
 from ardock.engine.containers.defaults import CAPABILITIES, DEFAULT_CAPABILITIES
 from ardock.engine.host.cgroups import Layout, find_cgroups
 from ardock.engine.host.system import Host
@@ -130,8 +131,10 @@ def _holds(host: Host, pid: int, lock: Path) -> bool:
 def _security(host: Host) -> Iterator[str]:
     if "errno" in (host.text("/proc/sys/kernel/seccomp/actions_avail") or "").split():
         yield "seccomp (Docker's default profile)"
-    if host.text("/sys/module/apparmor/parameters/enabled") == "Y":
-        yield "apparmor"
+    armour = apparmor.support(host.path("/"))
+    if armour.enabled:
+        lacks = apparmor.missing(armour)
+        yield "apparmor (no profile by default)" if lacks else f"apparmor (profile {apparmor.NAME})"
     yield "cgroup namespace"
     yield "masked and read-only paths"
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from ardock.engine import apparmor
 from ardock.engine.host.cgroups import Cgroups
 from ardock.engine.host.records import Check
 from ardock.engine.host.system import Host
@@ -166,13 +167,7 @@ def kernel(host: Host) -> Iterator[Check]:
         if "errno" in actions
         else "boot a kernel with CONFIG_SECCOMP_FILTER, or use --security-opt seccomp=unconfined",
     )
-    armoured = host.text("/sys/module/apparmor/parameters/enabled") == "Y"
-    yield Check(
-        group=group,
-        name="AppArmor",
-        status="ok",
-        found="enabled" if armoured else "not enabled; containers run without a profile",
-    )
+    yield _apparmor(host)
     executable = host.executable_memfd()
     yield Check(
         group=group,
@@ -180,6 +175,34 @@ def kernel(host: Host) -> Iterator[Check]:
         status="ok" if executable else "note",
         found="yes" if executable else "no: the keeper runs from its installed file by a read-only mount instead",
         remedy="" if executable else "sysctl vm.memfd_noexec=0",
+    )
+
+
+def _apparmor(host: Host) -> Check:
+    armour = apparmor.support(host.path("/"))
+    if not armour.enabled:
+        return Check(
+            group="kernel",
+            name="AppArmor",
+            status="ok",
+            found="not enabled; containers run without a profile",
+        )
+    lacks = apparmor.missing(armour)
+    if lacks:
+        remedy = "apt install apparmor" if armour.mounted else "mount -t securityfs securityfs /sys/kernel/security"
+        return Check(
+            group="kernel",
+            name="AppArmor",
+            status="note",
+            found=f"enabled, but containers run without a profile: {lacks}",
+            remedy=f"{remedy}, then start the engine anew",
+        )
+    loaded = armour.loaded is not None and apparmor.NAME in armour.loaded
+    return Check(
+        group="kernel",
+        name="AppArmor",
+        status="ok",
+        found=f"enabled; profile {apparmor.NAME} {'is loaded' if loaded else 'is loaded by the next engine that opens'}",
     )
 
 
