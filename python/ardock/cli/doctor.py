@@ -30,7 +30,8 @@ _COLOURS = {"ok": "green", "note": "yellow", "failed": "red"}
 def command(settings: Settings, output: str) -> int:
     """Check whether this machine can run containers, and say how to mend what it lacks.
 
-    Nothing is changed on the machine. The exit code is 1 where containers cannot run.
+    Nothing is changed on the machine, except that the kernel may load its overlay module. The exit code is 1 where
+    containers cannot run as they are by default.
     """
     from ardock.engine.host import Host, examine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -36,6 +37,17 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     resolv_conf: str = ""
     hidden: tuple[str, ...] = ()
     scratch: str = "disk"
+
+
+_INITIAL_USER_NAMESPACE: Final = "user:[4026531837]"  # PROC_USER_INIT_INO of linux/proc_ns.h
+
+
+def in_user_namespace(link: Path = Path("/proc/self/ns/user")) -> bool:
+    """Whether this process's root is not the machine's: as in a rootless container, or after ``unshare -Ur``."""
+    try:
+        return str(link.readlink()) != _INITIAL_USER_NAMESPACE
+    except OSError:  # a kernel without user namespaces
+        return False
 
 
 def parse_list(text: str) -> frozenset[int]:

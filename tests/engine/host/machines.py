@@ -39,6 +39,8 @@ class Machine:
     Attributes:
         root: The folder that is its root.
         refused: errno by number of system call.
+        loadable: File systems that are modules not loaded yet.
+        may_ask: The kernel tells this process which file systems it has.
         memfd: errno of making an executable memfd.
         room: What its file systems have free.
     """
@@ -46,6 +48,8 @@ class Machine:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.refused: dict[int, int] = {}
+        self.loadable: set[str] = set()
+        self.may_ask = True
         self.memfd = 0
         self.room = Space(free_bytes=100 << 30, free_inodes=1_000_000)
         self.write("/proc/sys/kernel/osrelease", "6.1.0-13-amd64\n")
@@ -61,8 +65,10 @@ class Machine:
             "Max open files            1024                 20000                files     \n",
         )
         for name in ("pid", "net", "ipc", "mnt", "uts", "cgroup", "user"):
-            self.write(f"/proc/self/ns/{name}", "")
+            if name != "user":
+                self.write(f"/proc/self/ns/{name}", "")
             self.write(f"/proc/sys/user/max_{name}_namespaces", "60000\n")
+        self.set_user_namespace(4026531837)
         self.write("/proc/sys/kernel/seccomp/actions_avail", "kill_process kill_thread trap errno trace log allow\n")
         self.write("/proc/sys/kernel/pid_max", "4194304\n")
         self.write("/proc/sys/kernel/threads-max", "4194304\n")
@@ -80,6 +86,8 @@ class Machine:
         self.write("/proc/fs/jbd2/sda1-8/info", "")
         self.mounts(MOUNTS_COMMON + MOUNTS_V2)
         self.write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory hugetlb pids rdma misc\n")
+        self.write("/sys/fs/cgroup/cgroup.subtree_control", "memory pids\n")
+        self.write("/sys/fs/cgroup/cgroup.procs", "1\n2\n4711\n")
         self.write("/dev/shm/.keep", "")
         self.write("/run/.keep", "")
         self.write("/var/lib/.keep", "")
@@ -106,6 +114,26 @@ class Machine:
             f"Seccomp:\t{seccomp}\n",
         )
 
+    def set_user_namespace(self, number: int) -> None:
+        """Say in which user namespace the examining process is."""
+        link = self.root / "proc/self/ns/user"
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"user:[{number}]")
+
+    def be_in_container(
+        self, *, controllers: str, enabled: str = "", processes: str = "1\n", kind: str = "domain"
+    ) -> None:
+        """See the machine's control groups of version 2 from inside of a cgroup namespace."""
+        self.write("/sys/fs/cgroup/cgroup.type", f"{kind}\n")
+        self.write("/sys/fs/cgroup/cgroup.controllers", f"{controllers}\n")
+        self.write("/sys/fs/cgroup/cgroup.subtree_control", f"{enabled}\n")
+        self.write("/sys/fs/cgroup/cgroup.procs", processes)
+
+    def _filesystem(self, name: str) -> int:
+        if not self.may_ask:
+            return errno.EPERM
+        return 0 if name in self.loadable else errno.ENODEV
+
     def use_cgroup_v1(self) -> None:
         """Mount every controller by version 1."""
         self.mounts(MOUNTS_COMMON + MOUNTS_V1)
@@ -118,5 +146,6 @@ class Machine:
             self.root,
             call=lambda number: self.refused.get(number, errno.EINVAL),
             memfd=lambda flags: self.memfd,
+            filesystem=self._filesystem,
             space=lambda path: self.room,
         )

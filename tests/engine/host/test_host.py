@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ardock.engine.host import Check, Host, Report, examine, find_cgroups
+from ardock.engine.host import Check, Host, Report, examine
 from ardock.engine.host.bounds import DESCRIPTORS, KEEPER_DESCRIPTORS, KERNEL_MEMORY, SHRINKER_SHARE, SUPERBLOCKS
-from tests.engine.host.machines import ALL_CAPABILITIES, MOUNTS_COMMON, MOUNTS_V1, MOUNTS_V2, Machine
+from tests.engine.host.machines import ALL_CAPABILITIES, MOUNTS_COMMON, MOUNTS_V2, Machine
 
 TOP = Path(__file__).parents[3]
 ROOT = Path("/var/lib/ardock")
@@ -70,6 +70,7 @@ FAULTS: dict[str, tuple[Callable[[Machine], None], str, str]] = {
         "overlay file system",
         "modprobe overlay",
     ),
+    "root of a user namespace": (lambda m: m.set_user_namespace(4026532277), "user namespace", "machine's root"),
     "no cgroup namespaces": (lambda m: m.remove("/proc/self/ns/cgroup"), "namespaces", "CONFIG_NAMESPACES"),
     "no seccomp": (
         lambda m: m.remove("/proc/sys/kernel/seccomp/actions_avail"),
@@ -82,15 +83,10 @@ FAULTS: dict[str, tuple[Callable[[Machine], None], str, str]] = {
         "layout",
         "rw",
     ),
-    "v2 without memory": (
-        lambda m: m.write("/sys/fs/cgroup/cgroup.controllers", "cpu pids\n"),
-        "memory controller",
-        "cgroup_enable=memory",
-    ),
-    "v1 without pids": (
-        lambda m: m.mounts(MOUNTS_COMMON + "".join(x for x in MOUNTS_V1.splitlines(keepends=True) if "pids" not in x)),
-        "pids controller",
-        "mount -t cgroup -o pids pids /sys/fs/cgroup/pids",
+    "a threaded group": (
+        lambda m: m.be_in_container(controllers="cpu pids", kind="domain threaded"),
+        "delegation",
+        "cgroup.type is 'domain'",
     ),
     "a read-only root folder": (
         lambda m: m.mounts(MOUNTS_COMMON.replace("/ / rw", "/ / ro") + MOUNTS_V2),
@@ -126,7 +122,6 @@ LOSSES: dict[str, tuple[Callable[[Machine], None], str]] = {
     ),
     "no user namespaces": (lambda m: m.write("/proc/sys/user/max_user_namespaces", "0\n"), "user namespaces"),
     "swap is not counted": (lambda m: m.write("/proc/cmdline", "quiet swapaccount=0\n"), "swap accounting"),
-    "no cpuset": (lambda m: m.write("/sys/fs/cgroup/cgroup.controllers", "cpu memory pids\n"), "cpuset controller"),
     "little space": (lambda m: setattr(m, "room", type(m.room)(free_bytes=1 << 20, free_inodes=9)), "free space"),
     "nowhere in memory for records": (
         lambda m: m.mounts(
@@ -145,6 +140,31 @@ def test_what_only_costs_something_is_a_note_with_a_remedy(machine: Machine, los
     assert check(report, name).status == "note"
     assert check(report, name).remedy
     assert report.healthy
+
+
+def test_overlay_that_is_a_module_not_loaded_yet_is_there(machine: Machine) -> None:
+    """/proc/filesystems names only what is loaded, and the first mount loads the rest."""
+    machine.write("/proc/filesystems", "".join(f"nodev\t{x}\n" for x in ("tmpfs", "proc", "sysfs", "devpts", "mqueue")))
+    machine.loadable = {"overlay"}
+    assert check(examined(machine), "overlay file system").status == "ok"
+
+
+@pytest.mark.parametrize("file", ["overlay.ko", "overlay.ko.xz"])
+def test_overlay_module_is_found_by_one_who_may_not_ask_the_kernel(machine: Machine, file: str) -> None:
+    machine.write("/proc/filesystems", "nodev\ttmpfs\n")
+    machine.may_ask = False
+    assert check(examined(machine), "overlay file system").status == "failed"
+    machine.write("/lib/modules/6.1.0-13-amd64/modules.dep", f"kernel/fs/overlayfs/{file}:\n")
+    assert check(examined(machine), "overlay file system").status == "ok"
+
+
+def test_system_calls_that_only_root_may_make_are_not_said_to_be_missing(machine: Machine) -> None:
+    """`doctor` as a user says that root is missing; the kernel's refusals follow from that."""
+    machine.set_status(uid=1000, capabilities="0")
+    machine.refused.update({430: errno.EPERM})
+    assert check(examined(machine), "system calls").status == "ok"
+    machine.refused.update({430: errno.ENOSYS})
+    assert check(examined(machine), "system calls").status == "failed"
 
 
 def test_memfd_before_the_flag_existed_is_executable(machine: Machine) -> None:
@@ -245,13 +265,6 @@ def test_keepers_are_counted_as_they_count_themselves(machine: Machine) -> None:
 def test_no_limit_below_what_is_used_gives_a_negative_number(machine: Machine) -> None:
     machine.write("/proc/sys/kernel/pid_max", "100\n")
     assert examined(machine).fits == 0
-
-
-def test_hybrid_layout_sets_limits_by_version_1(machine: Machine) -> None:
-    machine.mounts(MOUNTS_COMMON + MOUNTS_V1 + "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n")
-    found = find_cgroups(machine.host)
-    assert (found.layout, found.version) == ("hybrid", 1)
-    assert found.v1["cpuacct"] == "/sys/fs/cgroup/cpu,cpuacct"
 
 
 def test_mount_points_with_spaces_are_read(machine: Machine) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from ardock import _core
 from ardock.engine.containers.resolved import User
+from ardock.engine.facts import in_user_namespace
 from ardock.engine.keepers import mapping
 from ardock.model.errors import InvalidArgument, NotFound, NotPermitted
 
@@ -196,7 +197,12 @@ def check_root_privilege() -> None:
     """Containers need root.
 
     Raises:
-        NotPermitted: This process is not root.
+        NotPermitted: This process is not root, or is so in a user namespace alone.
     """
     if os.geteuid() != 0:
         raise NotPermitted("ardock needs root to run containers: run it as root, for example with sudo")
+    if in_user_namespace():
+        raise NotPermitted(
+            "ardock needs the machine's root to run containers, and this one is of a user namespace (a rootless container, or "
+            "unshare -Ur): run it outside of that"
+        )

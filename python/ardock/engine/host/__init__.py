@@ -7,8 +7,9 @@ from pathlib import Path
 from ardock.engine.host.about import About, about
 from ardock.engine.host.bounds import bounds
 from ardock.engine.host.cgroups import Cgroups, find_cgroups
-from ardock.engine.host.checks import control_groups, kernel, privileges
+from ardock.engine.host.checks import kernel, privileges
 from ardock.engine.host.folders import folders
+from ardock.engine.host.groups import control_groups
 from ardock.engine.host.records import Bound, Check, Report
 from ardock.engine.host.system import Host
 
@@ -18,7 +19,8 @@ __all__ = ["About", "Bound", "Cgroups", "Check", "Host", "Report", "about", "exa
 def examine(host: Host, root: Path, run_dir: Path) -> Report:
     """Look at all that containers need, and count how many the host has room for.
 
-    Nothing is changed, made or started on the host.
+    Nothing is changed, made or started on the host, except that the kernel loads the module of a file system that containers
+    need, where it has not yet.
 
     Args:
         host: The machine.

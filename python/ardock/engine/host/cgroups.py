@@ -29,6 +29,10 @@ class Cgroups(msgspec.Struct, frozen=True, kw_only=True):
         v1: Mount point of each version 1 controller.
         v2: Mount point of the version 2 hierarchy; empty without one.
         v2_controllers: What the root of the version 2 hierarchy offers.
+        v2_enabled: Those of them that groups beneath the root have already.
+        v2_type: The root's cgroup.type; empty for the machine's own root, which has none. Any other is a group somewhere
+            inside of the tree that a cgroup namespace shows as the root: ardock runs in a container.
+        v2_processes: How many processes are in the root itself; 0 for the machine's own root, which may have any.
         readonly: Mount points that cannot be written, as inside a container without privileges.
     """
 
@@ -36,6 +40,9 @@ class Cgroups(msgspec.Struct, frozen=True, kw_only=True):
     v1: dict[str, str]
     v2: str
     v2_controllers: frozenset[str]
+    v2_enabled: frozenset[str]
+    v2_type: str
+    v2_processes: int
     readonly: tuple[str, ...]
 
     @property
@@ -44,26 +51,41 @@ class Cgroups(msgspec.Struct, frozen=True, kw_only=True):
         return {"v1": 1, "hybrid": 1, "v2": 2, "none": 0}[self.layout]
 
     def has(self, controller: str) -> bool:
-        """Whether a limit of this controller can be set."""
-        return controller in (self.v2_controllers if self.version == 2 else self.v1)
+        """Whether a limit of this controller can be set; by its name on version 2."""
+        if self.version == 2:
+            return controller in self.v2_controllers
+        return {"io": "blkio"}.get(controller, controller) in self.v1
 
 
 def find_cgroups(host: Host) -> Cgroups:
     """Read the layout from the mount table."""
     v1: dict[str, str] = {}
     v2 = ""
-    readonly: list[str] = []
+    # Of several mounts on one place the last is seen.
+    readonly: dict[str, bool] = {}
     for mount in host.mounts():
         if mount.kind == "cgroup":
             controllers = mount.options.intersection(V1_CONTROLLERS)
+            if not controllers:  # a tree without any, such as systemd's
+                continue
             v1.update(dict.fromkeys(controllers, mount.target))
         elif mount.kind == "cgroup2":
-            v2 = mount.target
-            controllers = frozenset({"v2"})
+            v2 = v2 or mount.target
         else:
             continue
-        if mount.readonly and controllers:
-            readonly.append(mount.target)
-    layout = _LAYOUTS[bool(v1), bool(v2)]
-    offered = (host.text(f"{v2}/cgroup.controllers") or "").split() if v2 else []
-    return Cgroups(layout=layout, v1=v1, v2=v2, v2_controllers=frozenset(offered), readonly=tuple(readonly))
+        readonly[mount.target] = mount.readonly
+
+    def words(file: str) -> list[str]:
+        return (host.text(f"{v2}/{file}") or "").split() if v2 else []
+
+    kind = " ".join(words("cgroup.type"))
+    return Cgroups(
+        layout=_LAYOUTS[bool(v1), bool(v2)],
+        v1=v1,
+        v2=v2,
+        v2_controllers=frozenset(words("cgroup.controllers")),
+        v2_enabled=frozenset(words("cgroup.subtree_control")),
+        v2_type=kind,
+        v2_processes=len(words("cgroup.procs")) if kind else 0,
+        readonly=tuple(target for target, alone in readonly.items() if alone),
+    )

@@ -1,13 +1,11 @@
-"""Each thing that containers need of the host, looked at one by one, with the way to mend it."""
+"""What containers need of this process and of the kernel, looked at one by one, with the way to mend it."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
 from ardock.engine import apparmor
-from ardock.engine.host.cgroups import Cgroups
 from ardock.engine.host.records import Check
 from ardock.engine.host.system import Host
 
@@ -44,7 +42,7 @@ _CAPABILITIES = {
 _CAP_SYS_RESOURCE = 24
 
 _FILESYSTEMS = {
-    "overlay": "a root file system of layers with a scratch",
+    "overlay": "layers and scratch; without it containers run on a folder with --scratch none alone",
     "tmpfs": "/dev, /dev/shm and scratch in memory",
     "proc": "/proc",
     "sysfs": "/sys",
@@ -67,6 +65,15 @@ def privileges(host: Host) -> Iterator[Check]:
         found="yes" if uid == 0 else f"no, user {uid}",
         remedy="" if uid == 0 else "run ardock as root, such as by sudo",
     )
+    if host.in_user_namespace():
+        # Root there has every capability and may still make no device node, nor mount most file systems.
+        yield Check(
+            group=group,
+            name="user namespace",
+            status="failed",
+            found="this root is one of a user namespace (a rootless container, or unshare -Ur), not the machine's: not supported",
+            remedy="run ardock as the machine's root, outside of that user namespace",
+        )
     effective = int(host.status("CapEff") or "0", 16)
     missing = [f"{name} ({why})" for name, (bit, why) in _CAPABILITIES.items() if not effective >> bit & 1]
     yield Check(
@@ -129,9 +136,8 @@ def kernel(host: Host) -> Iterator[Check]:
         else f"boot Linux {oldest} or newer as root; in a container of another engine these may be forbidden by its "
         "seccomp profile",
     )
-    known = {line.split()[-1] for line in host.lines("/proc/filesystems") if line.split()}
     for name, why in _FILESYSTEMS.items():
-        there = name in known
+        there = host.has_filesystem(name)
         yield Check(
             group=group,
             name=f"{name} file system",
@@ -162,7 +168,10 @@ def kernel(host: Host) -> Iterator[Check]:
         group=group,
         name="seccomp filters",
         status="ok" if "errno" in actions else "failed",
-        found="yes" if "errno" in actions else "no; containers run with Docker's system call filter by default",
+        found="yes"
+        if "errno" in actions
+        else "no; by default containers have Docker's system call filter, and run here with "
+        "--security-opt seccomp=unconfined alone",
         remedy=""
         if "errno" in actions
         else "boot a kernel with CONFIG_SECCOMP_FILTER, or use --security-opt seccomp=unconfined",
@@ -203,75 +212,4 @@ def _apparmor(host: Host) -> Check:
         name="AppArmor",
         status="ok",
         found=f"enabled; profile {apparmor.NAME} {'is loaded' if loaded else 'is loaded by the next engine that opens'}",
-    )
-
-
-def control_groups(host: Host, cgroups: Cgroups) -> Iterator[Check]:
-    """Layout and controllers."""
-    group = "cgroups"
-    if cgroups.version == 0:
-        yield Check(
-            group=group,
-            name="layout",
-            status="failed",
-            found="no cgroup file system is mounted",
-            remedy="mount -t cgroup2 cgroup2 /sys/fs/cgroup",
-        )
-        return
-    where = cgroups.v2 if cgroups.version == 2 else os.path.commonpath(cgroups.v1.values())
-    yield Check(
-        group=group,
-        name="layout",
-        status="failed" if cgroups.readonly else "ok",
-        found=f"{cgroups.layout}, read-only: {', '.join(cgroups.readonly)}"
-        if cgroups.readonly
-        else f"{cgroups.layout} ({where})",
-        remedy="mount -o remount,rw them; in a container of another engine that takes --privileged"
-        if cgroups.readonly
-        else "",
-    )
-    wanted = {
-        "memory": "--memory",
-        "cpu": "--cpus and --cpu-shares",
-        "pids": "--pids-limit",
-        "cpuset": "--cpuset-cpus",
-    }
-    if cgroups.version == 1:
-        wanted["devices"] = "device rules; without them containers get no CAP_MKNOD"
-        # On version 2 cgroup.freeze needs no controller.
-        wanted["freezer"] = "pausing"
-    for controller, purpose in wanted.items():
-        there = cgroups.has(controller)
-        needed = controller in {"memory", "cpu", "pids"}
-        yield Check(
-            group=group,
-            name=f"{controller} controller",
-            status="ok" if there else "failed" if needed else "note",
-            found="yes" if there else f"no; needed for {purpose}",
-            remedy="" if there else _controller_remedy(controller, cgroups),
-        )
-    if cgroups.has("memory"):
-        yield _swap_check(host, cgroups)
-
-
-def _controller_remedy(controller: str, cgroups: Cgroups) -> str:
-    if cgroups.version == 1:
-        path = f"/sys/fs/cgroup/{controller}"
-        return f"mkdir -p {path} && mount -t cgroup -o {controller} {controller} {path}"
-    parameter = "cgroup_enable=memory" if controller == "memory" else f"CONFIG_CGROUP_{controller.upper()}"
-    return f"boot with {parameter}" if controller == "memory" else f"boot a kernel with {parameter}"
-
-
-def _swap_check(host: Host, cgroups: Cgroups) -> Check:
-    # Version 2 shows memory.swap.max only below the root: there the kernel's parameter tells.
-    if cgroups.version == 1:
-        counted = host.exists(f"{cgroups.v1['memory']}/memory.memsw.usage_in_bytes")
-    else:
-        counted = "swapaccount=0" not in (host.text("/proc/cmdline") or "").split()
-    return Check(
-        group="cgroups",
-        name="swap accounting",
-        status="ok" if counted else "note",
-        found="yes" if counted else "no: --memory-swap cannot be honoured",
-        remedy="" if counted else "boot with swapaccount=1",
     )

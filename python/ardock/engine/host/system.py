@@ -14,8 +14,14 @@ from pathlib import Path
 
 import msgspec
 
+from ardock.engine.facts import in_user_namespace
+
 MFD_EXEC = 0x10
 """linux/memfd.h, since Linux 6.3; Python's `os` has no name for it yet."""
+
+_CAP_SYS_ADMIN = 21
+_FSOPEN = 430
+_FSOPEN_CLOEXEC = 1
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +30,8 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         target: Where it is mounted.
         device: ``major:minor``.
+        root: The folder of the file system that is mounted there; a control group's may begin with ``/..`` where it lies
+            outside of the cgroup namespace.
         kind: The file system's type.
         source: What is mounted, such as ``/dev/vda1``.
         readonly: The mount or its file system is read-only.
@@ -32,6 +40,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 
     target: str
     device: str
+    root: str
     kind: str
     source: str
     readonly: bool
@@ -71,6 +80,20 @@ def memfd_errno(flags: int) -> int:
     return 0
 
 
+def filesystem_errno(name: str) -> int:
+    """The errno of asking the kernel for a file system by its name, 0 if it has it.
+
+    Nothing is mounted. A file system that is a module not loaded yet is loaded by that, as it would be by the first mount.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    ctypes.set_errno(0)
+    fd = libc.syscall(ctypes.c_long(_FSOPEN), name.encode(), ctypes.c_uint(_FSOPEN_CLOEXEC))
+    if fd == -1:
+        return ctypes.get_errno()
+    os.close(fd)
+    return 0
+
+
 def space_of(path: Path) -> Space:
     """Room on the file system of an existing path."""
     found = os.statvfs(path)
@@ -85,6 +108,7 @@ class Host:
         prefix: The folder that stands for ``/``.
         call: As `call_errno`.
         memfd: As `memfd_errno`.
+        filesystem: As `filesystem_errno`.
         space: As `space_of`; given paths beneath `prefix`.
     """
 
@@ -94,11 +118,13 @@ class Host:
         *,
         call: Callable[[int], int] = call_errno,
         memfd: Callable[[int], int] = memfd_errno,
+        filesystem: Callable[[str], int] = filesystem_errno,
         space: Callable[[Path], Space] = space_of,
     ) -> None:
         self._prefix = prefix
         self._call = call
         self._memfd = memfd
+        self._filesystem = filesystem
         self._space = space
 
     def __repr__(self) -> str:
@@ -109,8 +135,8 @@ class Host:
         return self._prefix / str(path).lstrip("/")
 
     def exists(self, path: str | Path) -> bool:
-        """Whether there is such a path."""
-        return self.path(path).exists()
+        """Whether there is such a path; what a link leads to does not matter."""
+        return os.path.lexists(self.path(path))
 
     def text(self, path: str | Path) -> str | None:
         """A file's text without the white space at its ends; None where it is not there or cannot be read."""
@@ -159,14 +185,39 @@ class Host:
         """Whether the kernel has a system call and lets this process make it.
 
         A seccomp filter around us (we may be in a container ourselves) says EPERM where the kernel would find fault
-        with the arguments; so does the kernel where privileges are missing, which a check of its own tells.
+        with the arguments. So does the kernel where privileges are missing, which is not to be told twice: checks of their
+        own tell of that.
         """
-        return self._call(number) not in {errno.ENOSYS, errno.EPERM}
+        found = self._call(number)
+        return found != errno.ENOSYS and (found != errno.EPERM or not self._may_mount())
+
+    def _may_mount(self) -> bool:
+        administrator = int(self.status("CapEff") or "0", 16) >> _CAP_SYS_ADMIN & 1
+        return bool(administrator) and not self.in_user_namespace()
 
     def executable_memfd(self) -> bool:
         """Whether a program may be run from a memfd (``vm.memfd_noexec`` below 2)."""
         # EINVAL: a kernel before 6.3, where every memfd may be executed and the flag is not known.
         return self._memfd(MFD_EXEC) in {0, errno.EINVAL}
+
+    def has_filesystem(self, name: str) -> bool:
+        """Whether the kernel has a file system, or has a module of it at hand.
+
+        /proc/filesystems names only those that are loaded, and a mount loads what is missing.
+        """
+        if any(line.split()[-1:] == [name] for line in self.lines("/proc/filesystems")):
+            return True
+        found = self._filesystem(name)
+        if found not in {errno.EPERM, errno.ENOSYS}:
+            return found == 0
+        # Not allowed to ask: is there a module to be loaded?
+        release = self.text("/proc/sys/kernel/osrelease") or ""
+        names = (line.partition(":")[0] for line in self.lines(f"/lib/modules/{release}/modules.dep"))
+        return any(Path(path).name.partition(".")[0] == name for path in names)
+
+    def in_user_namespace(self) -> bool:
+        """Whether this process's root is not the machine's: as in a rootless container, or after ``unshare -Ur``."""
+        return in_user_namespace(self.path("/proc/self/ns/user"))
 
     def mounts(self) -> list[Mount]:
         """The mount table, in the order of mounting."""
@@ -204,6 +255,7 @@ def _parse_mount(line: str) -> Mount:
     return Mount(
         target=_unescape(words[4]),
         device=words[2],
+        root=_unescape(words[3]),
         kind=rest[0],
         source=_unescape(rest[1]),
         readonly="ro" in words[5].split(",") or "ro" in options,
