@@ -123,6 +123,10 @@ fn nothing_is_left_behind_by_any_step_that_fails() {
                 if step == Step::JoinNamespace && what == "terminal" {
                     continue;
                 }
+                // On version 2 a launch's child is cloned into its group.
+                if step == Step::JoinCgroup && bench.home.cgroups().version() == 2 {
+                    continue;
+                }
                 let failure = bench.try_launch(spec, fds).expect_err(what);
                 assert_eq!((failure.error.step, failure.error.errno), (step, libc::EIO), "{what}: {}", failure.error);
                 assert_eq!((failure.pid, failure.helper), (None, None));

@@ -336,16 +336,26 @@ fn sysfs_and_cgroups_are_read_only_and_the_cgroups_its_own() {
     needs_root!();
     alone(|| {
         let bench = Bench::new();
-        let ended = bench.run(&bench.shell(
-            "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max; mkdir memory/x; echo $?; \
-             echo 1 > memory/memory.limit_in_bytes; echo $?; mkdir x; echo $?; \
-             echo 1 > /sys/class/net/lo/mtu; echo $?; cat memory/tasks | head -n 1",
-        ));
-        assert_eq!(ended.lines(), ["67108864", "64", "1", "1", "1", "1", "1"], "{ended:?}");
+        let (script, expected, mkdir) = match bench.home.cgroups().version() {
+            1 => (
+                "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max; mkdir memory/x; echo $?; \
+                 echo 1 > memory/memory.limit_in_bytes; echo $?; mkdir x; echo $?; \
+                 echo 1 > /sys/class/net/lo/mtu; echo $?; cat memory/tasks | head -n 1",
+                ["67108864", "64", "1", "1", "1", "1", "1"],
+                "mkdir /sys/fs/cgroup/memory/x && rmdir /sys/fs/cgroup/memory/x",
+            ),
+            _ => (
+                "cd /sys/fs/cgroup; cat memory.max pids.max; mkdir x; echo $?; \
+                 echo 1 > memory.max; echo $?; mkdir y; echo $?; \
+                 echo 1 > /sys/class/net/lo/mtu; echo $?; cat cgroup.procs | head -n 1",
+                ["67108864", "64", "1", "1", "1", "1", "1"],
+                "mkdir /sys/fs/cgroup/x && rmdir /sys/fs/cgroup/x",
+            ),
+        };
+        let ended = bench.run(&bench.shell(script));
+        assert_eq!(ended.lines(), expected, "{ended:?}");
         assert_eq!(ended.stderr.matches("Read-only file system").count(), 4, "{ended:?}");
-        let mut spec = bench.shell(
-            "mkdir /sys/fs/cgroup/memory/x && rmdir /sys/fs/cgroup/memory/x && echo 1400 > /sys/class/net/lo/mtu",
-        );
+        let mut spec = bench.shell(&format!("{mkdir} && echo 1400 > /sys/class/net/lo/mtu"));
         spec.filesystems.writable = true;
         spec.process.capabilities = caps(DOCKER_CAPS | 1 << 12);
         let ended = bench.run(&spec);
