@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ardock_launch::{LaunchError, Step, Timings};
 use rustix::event::epoll::EventFlags;
-use rustix::process::{pidfd_send_signal, waitid, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{waitid, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::clock;
 use crate::core::{Keeper, Kind};
@@ -16,6 +16,7 @@ use crate::journal::Record;
 use crate::message::{Exit, Started};
 use crate::pool::open_pid;
 use crate::pump::Stream;
+use crate::requests::send;
 use crate::signals;
 use crate::slab::Key;
 use crate::unit::{Phase, Unit, MAX_CAPTURE};
@@ -62,7 +63,7 @@ impl Keeper {
         unit.phase = Phase::Running;
         unit.handed = unit.output.direct && unit.owner.is_some();
         if let Some(signal) = unit.signal.take().and_then(signals::from_number) {
-            let _ = pidfd_send_signal(&pidfd, signal);
+            let _ = send(self.home.cgroups(), &pidfd, signal, unit.cgroup.as_ref());
         }
         unit.pidfd = Some(pidfd);
         // Whoever has taken it over from a lost engine asks for it by `attach`.

@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use ardock_launch::cgroup::Hierarchies;
+use rustix::io::Errno;
 use rustix::process::{pidfd_send_signal, Signal};
 use rustix::termios::{tcsetwinsize, Winsize};
 use serde_bytes::ByteBuf;
@@ -28,6 +30,31 @@ pub(crate) type Refusal = (&'static str, String);
 
 pub(crate) fn refuse<T>(code: &'static str, message: impl Into<String>) -> Result<T, Refusal> {
     Err((code, message.into()))
+}
+
+/// Sends a signal to a program. A profile of AppArmor's that says nothing of
+/// signals keeps even root's away, and its container must end all the same:
+/// `group` is killed then, where it is of version 2.
+pub(crate) fn send(
+    cgroups: &Hierarchies,
+    pidfd: &OwnedFd,
+    signal: Signal,
+    group: Option<&(String, String)>,
+) -> Result<(), Errno> {
+    match (pidfd_send_signal(pidfd, signal), group) {
+        (Err(Errno::ACCESS), Some((parent, name))) if signal == Signal::KILL && cgroups.kill_at_once(parent, name) => {
+            Ok(())
+        }
+        (sent, _) => sent,
+    }
+}
+
+fn explained(error: Errno) -> String {
+    if error == Errno::ACCESS {
+        // Root may signal everything else.
+        return "its AppArmor profile keeps signals away: it needs the rule `signal (receive) peer=unconfined,`".into();
+    }
+    error.to_string()
 }
 
 impl Keeper {
@@ -133,7 +160,9 @@ impl Keeper {
         let Some(unit) = self.units.get_mut(key) else { return not_found(id, exec) };
         match (&unit.phase, &unit.pidfd) {
             (Phase::Running, Some(pidfd)) => {
-                pidfd_send_signal(pidfd, signal).map_err(|error| ("system", error.to_string()))?;
+                // An exec has no group of its own.
+                send(self.home.cgroups(), pidfd, signal, unit.cgroup.as_ref())
+                    .map_err(|error| ("system", explained(error)))?;
             }
             // It is sent once there is somebody to send it to; a KILL is
             // never replaced by a milder one.

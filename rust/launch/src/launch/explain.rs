@@ -48,6 +48,9 @@ pub(super) fn explain(mut error: LaunchError) -> LaunchError {
         (Step::Sysctl, libc::EACCES | libc::EROFS) => "it belongs to the host, not to a namespace of the container's",
         (Step::Cwd, libc::ENOTDIR) => "it is not a folder",
         (Step::JoinNamespace, libc::ESRCH) => "the container has ended",
+        (Step::Apparmor, libc::EACCES | libc::EPERM) => {
+            "the profile that this engine itself runs under does not allow it"
+        }
         (Step::Apparmor, libc::ENOENT | libc::EINVAL) => "AppArmor is not enabled, or has no such profile loaded",
         (Step::JoinCgroup, libc::ENOSPC) => "the cpuset has no cpus or memory nodes",
         (Step::JoinCgroup | Step::Clone, libc::EAGAIN) => "the limit on processes leaves no room",
