@@ -18,6 +18,7 @@ __all__ = [
     "Unpacker",
     "import_directory",
     "keeper_is_alive",
+    "kernel_features",
     "launch",
     "open_bind",
     "open_root",
@@ -286,6 +287,16 @@ def spawn_keeper(
 
     Raises:
         HostError: It could not be started; the hint is the whole reason.
+    """
+
+def kernel_features() -> dict[str, bool]:
+    """What this kernel has of what launches use where it is there, by name; found by trying, in some 20 µs.
+
+    What the environment's ``ARDOCK_KERNEL_WITHOUT`` names (separated by commas) is told as absent. Needs root: without,
+    most seem absent. The first call loads the module of the overlay file system where it is one. Releases the GIL.
+
+    Raises:
+        ValueError: ``ARDOCK_KERNEL_WITHOUT`` names none of them.
     """
 
 def root_identity(path: str) -> tuple[int, int, int]:

@@ -91,7 +91,7 @@ fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, OwnCgr
     let run = RunFolder::open(&config.run)?;
     let listener = run.bind()?;
     let journal = run.journal(config)?;
-    let home = HomeConfig { store: Some(config.root.clone()) };
+    let home = HomeConfig { store: Some(config.root.clone()), absent: config.absent };
     let home = Home::enter(&home).map_err(because("make the mount namespace"))?;
     home.cgroups().make_parent(&config.cgroup_parent()).map_err(because("make the control groups"))?;
     let slots = Slots::map(SLOTS).map_err(because("map shared memory"))?;

@@ -1,10 +1,12 @@
 //! What a keeper is started with: its command line.
 //!
-//! `ardock-keeper --engine 0123abcd --number 1 --root /var/lib/ardock --run /run/ardock/0123abcd/keepers/1 [--ready FD]`
+//! `ardock-keeper --engine 0123abcd --number 1 --root /var/lib/ardock --run /run/ardock/0123abcd/keepers/1 [--ready FD] [--without FEATURES]`
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+
+use ardock_launch::Features;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Config {
     pub run: PathBuf,
     /// A pipe on which to say `ready`, or why not.
     pub ready: Option<RawFd>,
+    /// Features of the kernel that are not to be used.
+    pub absent: Features,
     /// How far the OOM score is above the lowest, -1000, for `info`.
     pub oom_score_above_lowest: u64,
 }
@@ -34,6 +38,9 @@ pub enum ConfigError {
     Value(&'static str, &'static str),
 }
 
+/// The error of a bad `--without`.
+const WITHOUT: ConfigError = ConfigError::Value("--without", "names of kernel features");
+
 /// Whether a text is an engine's id.
 #[must_use]
 pub fn is_engine_id(id: &str) -> bool {
@@ -43,6 +50,7 @@ pub fn is_engine_id(id: &str) -> bool {
 impl Config {
     /// From the arguments after the program's name.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
+        let mut absent = Features::default();
         let (mut engine, mut number, mut root, mut run, mut ready) = (None, None, None, None, None);
         let mut arguments = arguments.into_iter();
         while let Some(option) = arguments.next() {
@@ -55,6 +63,9 @@ impl Config {
                 Some("--root") => root = path(),
                 Some("--run") => run = path(),
                 Some("--ready") => ready = text().and_then(|text| text.parse().ok()).filter(|fd| *fd > 2),
+                Some("--without") => {
+                    absent = text().and_then(|names| Features::parse(names).ok()).ok_or(WITHOUT)?;
+                }
                 _ => return Err(ConfigError::Unknown(option.to_string_lossy().into_owned())),
             }
         }
@@ -64,6 +75,7 @@ impl Config {
             root: root.ok_or(ConfigError::Value("--root", "an absolute path"))?,
             run: run.ok_or(ConfigError::Value("--run", "an absolute path"))?,
             ready,
+            absent,
             oom_score_above_lowest: 0,
         })
     }
@@ -103,6 +115,9 @@ mod tests {
         assert!(config.owns_cgroup("ardock-0123abcd/k7"));
         assert!(!config.owns_cgroup("ardock-0123abcde/k7"));
         assert!(!config.owns_cgroup("system.slice"));
+        let without = parse("--engine 0123abcd --number 7 --root /r --run /k --without lowerdir+,memfd").unwrap();
+        assert_eq!(without.absent.names(), "lowerdir+,memfd");
+        assert!(parse("--engine 0123abcd --number 7 --root /r --run /k --without lowerdir").is_err());
         assert!(parse("--engine 0123abcd --number 7 --root r --run /k").is_err());
         assert!(parse("--engine ../x --number 7 --root /r --run /k").is_err());
         assert!(parse("--engine 0123abcd --number 7 --root /r --run /k --more x").is_err());

@@ -15,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ardock_launch::{Feature, Features};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, CWD};
 use rustix::io::Errno;
@@ -52,6 +53,8 @@ pub struct Spawn<'a> {
     /// Start it although it would inherit a seccomp filter or no_new_privs
     /// (as every container of it would).
     pub restricted: bool,
+    /// Features of the kernel that neither this nor the keeper is to use.
+    pub absent: Features,
 }
 
 /// Why a keeper was not started.
@@ -94,7 +97,7 @@ pub fn spawn(spawn: &Spawn<'_>) -> Result<(), SpawnError> {
     if !spawn.restricted {
         check_restrictions(&fs::read_to_string("/proc/self/status").map_err(system("read /proc/self/status"))?)?;
     }
-    let program = open_binary(spawn.binary)?;
+    let program = open_binary(spawn.binary, spawn.absent)?;
     let (ready, its_ready) = pipe_with(PipeFlags::CLOEXEC).map_err(system("make a pipe"))?;
     let null = rustix::fs::openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(system("open /dev/null"))?;
@@ -115,6 +118,8 @@ pub fn spawn(spawn: &Spawn<'_>) -> Result<(), SpawnError> {
         text(spawn.run.as_os_str().as_bytes())?,
         text(b"--ready")?,
         text(READY.to_string().as_bytes())?,
+        text(b"--without")?,
+        text(spawn.absent.names().as_bytes())?,
     ];
     let mut pointers: Vec<*const libc::c_char> = arguments.iter().map(|argument| argument.as_ptr()).collect();
     pointers.push(std::ptr::null());
@@ -150,7 +155,7 @@ fn check_restrictions(status: &str) -> Result<(), SpawnError> {
 }
 
 /// A descriptor of the binary that can be executed and not be written.
-fn open_binary(binary: Binary<'_>) -> Result<OwnedFd, SpawnError> {
+fn open_binary(binary: Binary<'_>, absent: Features) -> Result<OwnedFd, SpawnError> {
     let read;
     let bytes = match binary {
         Binary::Bytes(bytes) => bytes,
@@ -160,11 +165,7 @@ fn open_binary(binary: Binary<'_>) -> Result<OwnedFd, SpawnError> {
         }
     };
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // MFD_EXEC is Linux 6.3's; earlier kernels refuse what they do not know.
-    let memfd = match rustix::fs::memfd_create("ardock-keeper", flags | MemfdFlags::EXEC) {
-        Err(Errno::INVAL) => rustix::fs::memfd_create("ardock-keeper", flags),
-        made => made,
-    };
+    let memfd = executable_memfd(flags, absent);
     match (memfd, binary) {
         (Ok(memfd), _) => {
             write_all(memfd.as_fd(), bytes).map_err(system("copy the keeper's binary"))?;
@@ -175,6 +176,22 @@ fn open_binary(binary: Binary<'_>) -> Result<OwnedFd, SpawnError> {
         // vm.memfd_noexec = 2.
         (Err(Errno::ACCESS | Errno::PERM), Binary::File(path)) => read_only(path),
         (Err(error), _) => Err(system("make a memfd for the keeper's binary")(error)),
+    }
+}
+
+/// A memfd that can be executed.
+fn executable_memfd(flags: MemfdFlags, absent: Features) -> Result<OwnedFd, Errno> {
+    let make = |flags| rustix::fs::memfd_create("ardock-keeper", flags);
+    if absent.has(Feature::ExecutableMemfd) {
+        return Err(Errno::ACCESS);
+    }
+    if absent.has(Feature::MfdExec) {
+        return make(flags);
+    }
+    // MFD_EXEC is Linux 6.3's; earlier kernels refuse what they do not know.
+    match make(flags | MemfdFlags::EXEC) {
+        Err(Errno::INVAL) => make(flags),
+        made => made,
     }
 }
 
@@ -351,7 +368,8 @@ mod tests {
         }
         let path = std::env::temp_dir().join(format!("ardock-spawn-{}", std::process::id()));
         fs::copy("/bin/true", &path).unwrap();
-        let fd = read_only(&path).unwrap();
+        let absent = Features::parse("memfd").unwrap();
+        let fd = open_binary(Binary::File(&path), absent).unwrap();
         let by_fd = format!("/proc/self/fd/{}", fd.as_raw_fd());
         assert!(std::process::Command::new(&by_fd).status().unwrap().success());
         let error = fs::OpenOptions::new().write(true).open(&by_fd).unwrap_err();
@@ -361,11 +379,13 @@ mod tests {
 
     #[test]
     fn a_memfd_with_the_binary_can_not_be_written() {
-        let fd = open_binary(Binary::File(Path::new("/bin/true"))).unwrap();
-        let by_fd = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        assert!(std::process::Command::new(&by_fd).status().unwrap().success());
-        // While it does not run, ETXTBSY does not hide the seal.
-        assert_eq!(rustix::io::write(&fd, b"x"), Err(Errno::PERM));
-        assert_eq!(rustix::fs::ftruncate(&fd, 0), Err(Errno::PERM));
+        for absent in ["", "mfd_exec"] {
+            let fd = open_binary(Binary::File(Path::new("/bin/true")), Features::parse(absent).unwrap()).unwrap();
+            let by_fd = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            assert!(std::process::Command::new(&by_fd).status().unwrap().success());
+            // While it does not run, ETXTBSY does not hide the seal.
+            assert_eq!(rustix::io::write(&fd, b"x"), Err(Errno::PERM));
+            assert_eq!(rustix::fs::ftruncate(&fd, 0), Err(Errno::PERM));
+        }
     }
 }

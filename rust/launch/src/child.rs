@@ -19,7 +19,6 @@ use crate::sys::{self, MountAttr, OpenHow};
 
 /// `PROC_SUPER_MAGIC`.
 const PROC_MAGIC: i64 = 0x9fa0;
-const NONE: u64 = 0;
 const KERNEL_ATTR: u64 = sys::ATTR_NOSUID | sys::ATTR_NODEV | sys::ATTR_NOEXEC;
 const KERNEL_FS: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 /// Where the root is assembled.
@@ -146,7 +145,7 @@ fn assemble(plan: &Plan<'_>, progress: &Watched<'_>) -> Result<(), i32> {
     }
     for (index, path) in plan.readonly.iter().enumerate() {
         progress.at(Step::Readonly, index)?;
-        make_readonly(root, path)?;
+        make_readonly(plan, root, path)?;
     }
     for (index, path) in plan.masked.iter().enumerate() {
         progress.at(Step::Mask, index)?;
@@ -282,21 +281,7 @@ fn mount_root(plan: &Plan<'_>, progress: &Watched<'_>) -> Result<i32, i32> {
             sys::attach(tree, libc::AT_FDCWD, MERGED)?;
             sys::close(tree)?;
         }
-        RootPlan::Overlay { lowers, data, make_upper } => {
-            // A lower by descriptor takes 6.13; attached for a moment, it has
-            // a path on every kernel. Overlay keeps copies of its own.
-            for (index, (tree, at)) in lowers.iter().enumerate() {
-                progress.at(Step::Root, index + 1)?;
-                sys::mkdirat(libc::AT_FDCWD, at, 0o700)?;
-                sys::attach(*tree, libc::AT_FDCWD, at)?;
-            }
-            progress.at(Step::Root, 0)?;
-            if *make_upper {
-                sys::mkdirat(libc::AT_FDCWD, c"/stage/u", 0o755)?;
-                sys::mkdirat(libc::AT_FDCWD, c"/stage/w", 0o700)?;
-            }
-            sys::mount(c"overlay", MERGED, c"overlay", NONE, Some(data))?;
-        }
+        RootPlan::Overlay(overlay) => overlay.mount(MERGED, progress)?,
     }
     let root = sys::above_streams(sys::openat(libc::AT_FDCWD, MERGED, libc::O_PATH | libc::O_DIRECTORY, 0)?)?;
     if plan.root_nodev {
@@ -310,7 +295,7 @@ fn mount_proc(plan: &Plan<'_>, root: i32) -> Result<(), i32> {
     if let Some(namespace) = plan.pid_namespace {
         // A procfs shows the pid namespace of who mounts it, and this process
         // is not in the one it joins (only its children will be). Since 6.17
-        // the namespace can be named; before, this is EINVAL.
+        // the namespace can be named; on others the plan was refused.
         let fs = sys::fsopen(c"proc")? as i32;
         sys::fsconfig_fd(fs, c"pidns", namespace)?;
         sys::fsconfig_create(fs)?;
@@ -334,21 +319,29 @@ fn show_cgroups(plan: &Plan<'_>, cgroups: &CgroupsPlan, root: i32) -> Result<(),
         for (_, staged, _) in &cgroups.shown {
             sys::mkdirat(libc::AT_FDCWD, staged, 0o755)?;
         }
-        bind(folder, root, c"sys/fs/cgroup", &attr)?;
+        bind(plan, folder, root, c"sys/fs/cgroup", &attr)?;
     }
     for (from, _, at) in &cgroups.shown {
-        bind(from, root, at, &attr)?;
+        bind(plan, from, root, at, &attr)?;
     }
     Ok(())
 }
 
+/// A detached copy of a mount, with these attributes: in one call where the
+/// kernel can (2 % of a bind).
+fn copy_mount(plan: &Plan<'_>, dir: i32, path: &CStr, flags: usize, attr: &MountAttr) -> Result<i32, i32> {
+    if plan.open_tree_attr {
+        return sys::clone_tree_attr(dir, path, flags, attr).map(|tree| tree as i32);
+    }
+    let tree = sys::clone_tree(dir, path, flags)? as i32;
+    sys::mount_setattr(tree, c"", sys::AT_EMPTY | flags & sys::AT_RECURSIVE, attr)?;
+    Ok(tree)
+}
+
 /// A copy of a mount of the launcher's onto a path that only the kernel and
 /// this launch have made.
-fn bind(from: &CStr, root: i32, at: &CStr, attr: &MountAttr) -> Result<(), i32> {
-    let tree = sys::clone_tree(libc::AT_FDCWD, from, 0)? as i32;
-    if attr.set != 0 {
-        sys::mount_setattr(tree, c"", sys::AT_EMPTY, attr)?;
-    }
+fn bind(plan: &Plan<'_>, from: &CStr, root: i32, at: &CStr, attr: &MountAttr) -> Result<(), i32> {
+    let tree = copy_mount(plan, libc::AT_FDCWD, from, 0, attr)?;
     sys::attach(tree, root, at)?;
     sys::close(tree).map(|_| ())
 }
@@ -400,7 +393,7 @@ fn make_dev(plan: &Plan<'_>, root: i32, progress: &Watched<'_>) -> Result<(), i3
         // The same tmpfs with flags of its own (DESIGN 3.8).
         None => {
             let attr = MountAttr { set: KERNEL_ATTR, ..MountAttr::default() };
-            bind(c"/stage/d/shm", root, c"dev/shm", &attr)?;
+            bind(plan, c"/stage/d/shm", root, c"dev/shm", &attr)?;
         }
         Some(data) => {
             enter(root, c"dev/shm")?;
@@ -509,14 +502,13 @@ fn set_sysctls(plan: &Plan<'_>, root: i32, progress: &Watched<'_>) -> Result<(),
     sys::close(proc).map(|_| ())
 }
 
-fn make_readonly(root: i32, path: &CStr) -> Result<(), i32> {
+fn make_readonly(plan: &Plan<'_>, root: i32, path: &CStr) -> Result<(), i32> {
     let place = match beneath(root, path, libc::O_PATH) {
         Err(libc::ENOENT) => return Ok(()),
         other => other?,
     };
-    let tree = sys::clone_tree(place, c"", sys::AT_EMPTY | sys::AT_RECURSIVE)? as i32;
     let attr = MountAttr { set: sys::ATTR_RDONLY, ..MountAttr::default() };
-    sys::mount_setattr(tree, c"", sys::AT_EMPTY | sys::AT_RECURSIVE, &attr)?;
+    let tree = copy_mount(plan, place, c"", sys::AT_EMPTY | sys::AT_RECURSIVE, &attr)?;
     attach_and_close(tree, place)
 }
 

@@ -25,6 +25,7 @@ use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use crate::cgroup::{self, Hierarchies};
 use crate::error::{LaunchError, Step};
+use crate::kernel::Features;
 use crate::launch::Parent;
 use crate::sys;
 
@@ -51,6 +52,8 @@ const NO_FAILPOINT: u32 = u32::MAX;
 pub struct HomeConfig {
     /// The engine's root folder on the host, to be seen as `/store`.
     pub store: Option<PathBuf>,
+    /// Features of the kernel that are not to be used.
+    pub absent: Features,
 }
 
 /// The private mount namespace, seen from a thread that lives in it.
@@ -65,6 +68,7 @@ pub struct Home {
     keeper: OwnedFd,
     /// The host has /proc/kcore, and so a container /dev/core (runc's rule).
     kcore: bool,
+    kernel: Features,
     failpoint: AtomicU32,
 }
 
@@ -167,6 +171,7 @@ impl Home {
                 .and_then(|pidfd| rustix::io::fcntl_dupfd_cloexec(&pidfd, 3))
                 .map_err(failed("the keeper's pidfd"))?,
             kcore: std::path::Path::new("/proc/kcore").exists(),
+            kernel: Features::probe().without(config.absent),
             failpoint: AtomicU32::new(NO_FAILPOINT),
         })
     }
@@ -175,6 +180,12 @@ impl Home {
     #[must_use]
     pub fn cgroups(&self) -> &Hierarchies {
         &self.cgroups
+    }
+
+    /// What launches from here may use of the kernel.
+    #[must_use]
+    pub fn kernel(&self) -> Features {
+        self.kernel
     }
 
     /// Keeps a detached mount at `/roots/<key>`.

@@ -13,7 +13,9 @@ pub mod home;
 pub mod host;
 mod isolate;
 mod join;
+pub mod kernel;
 mod launch;
+mod overlay;
 mod plan;
 mod process;
 pub mod seccomp;
@@ -24,6 +26,7 @@ pub mod timings;
 
 pub use error::{LaunchError, Step};
 pub use home::{Home, HomeConfig};
+pub use kernel::{Feature, Features};
 pub use launch::{clean, exec, launch, Failure, Launched, Parent};
 pub use seccomp::Programs;
 pub use slot::{Slot, Slots};

@@ -9,7 +9,9 @@ use crate::cgroup::Prepared;
 use crate::error::{LaunchError, Step};
 use crate::home::{c_path, Home};
 use crate::isolate::Isolated;
+use crate::kernel::{Feature, Features};
 use crate::launch::Parent;
+use crate::overlay::OverlayPlan;
 use crate::process::ProcessPlan;
 use crate::spec::{Device, LaunchSpec, MountKind, Namespace, OwnNamespace, Scratch, Source};
 use crate::sys;
@@ -65,9 +67,8 @@ pub(crate) enum Tree {
 pub(crate) enum RootPlan {
     /// The tree itself.
     Plain(Tree),
-    /// An overlay: detached lowers to attach first at `lN` of the stage, then
-    /// mount(2) with this data.
-    Overlay { lowers: Vec<(i32, CString)>, data: CString, make_upper: bool },
+    /// An overlay of several.
+    Overlay(OverlayPlan),
 }
 
 #[derive(Debug)]
@@ -123,6 +124,8 @@ pub(crate) struct Plan<'a> {
     pub root: RootPlan,
     pub root_nodev: bool,
     pub root_readonly: bool,
+    /// Copies of mounts get their attributes by open_tree_attr(2).
+    pub open_tree_attr: bool,
     pub proc: bool,
     pub dev: bool,
     pub core_link: bool,
@@ -148,9 +151,6 @@ pub(crate) struct Plan<'a> {
 /// Docker's device nodes.
 const NODES: &[(&str, u32, u32)] =
     &[("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
-
-/// Options that mount(2) takes at most: one page.
-const MOUNT_DATA: usize = 4096;
 
 /// A node named `name` beneath /dev.
 fn node(name: &str, kind: u32, mode: u32, major: u32, minor: u32, owner: (u32, u32)) -> Result<NodePlan, LaunchError> {
@@ -260,63 +260,16 @@ fn namespaces(spec: &LaunchSpec, fds: &[OwnedFd]) -> Result<Namespaces, LaunchEr
     Ok(out)
 }
 
-fn root(spec: &LaunchSpec, fds: &[OwnedFd]) -> Result<RootPlan, LaunchError> {
+fn root(kernel: Features, spec: &LaunchSpec, fds: &[OwnedFd]) -> Result<RootPlan, LaunchError> {
     let layers = &spec.root.layers;
     if layers.is_empty() {
         return Err(LaunchError::because(Step::Root, "", "no directory was given for it"));
     }
-    let options = match &spec.root.scratch {
-        Scratch::None => {
-            if layers.len() > 1 {
-                return Err(LaunchError::because(Step::Root, "", "several layers need scratch space"));
-            }
-            return Ok(RootPlan::Plain(tree(Step::Root, fds, &layers[0])?));
-        }
-        Scratch::Memory { .. } => "upperdir=/stage/u,workdir=/stage/w".to_owned(),
-        Scratch::Disk { dir, volatile, keep } => {
-            if dir.contains([',', ':', '\\']) {
-                return Err(LaunchError::because(Step::Scratch, dir.clone(), "it must hold no ',', ':' or '\\'"));
-            }
-            format!("upperdir={dir}/u,workdir={dir}/w{}", if *volatile && !keep { ",volatile" } else { "" })
-        }
-    };
-    let mut lowers = Vec::new();
-    let mut lowerdir = String::new();
-    for (number, layer) in layers.iter().enumerate() {
-        if number > 0 {
-            lowerdir.push(':');
-        }
-        match tree(Step::Root, fds, layer)? {
-            Tree::Fd(fd) => {
-                let at = format!("/stage/l{number}");
-                lowerdir.push_str(&at);
-                lowers.push((fd, c_path(Step::Root, at)?));
-            }
-            Tree::Path(path) => {
-                for byte in path.to_bytes() {
-                    // The characters that overlay's parser would split at.
-                    if b",:\\".contains(byte) {
-                        lowerdir.push('\\');
-                    }
-                    lowerdir.push(char::from(*byte));
-                }
-            }
-        }
+    if let (Scratch::None, [only]) = (&spec.root.scratch, layers.as_slice()) {
+        return tree(Step::Root, fds, only).map(RootPlan::Plain);
     }
-    let data = format!("lowerdir={lowerdir},{options}");
-    if data.len() >= MOUNT_DATA {
-        return Err(LaunchError::because(
-            Step::Root,
-            "",
-            format!(
-                "{} layers need {} bytes of mount options, the kernel takes {MOUNT_DATA}",
-                layers.len(),
-                data.len()
-            ),
-        ));
-    }
-    let make_upper = matches!(spec.root.scratch, Scratch::Memory { .. });
-    Ok(RootPlan::Overlay { lowers, data: c_path(Step::Root, data)?, make_upper })
+    let trees = layers.iter().map(|layer| tree(Step::Root, fds, layer)).collect::<Result<Vec<_>, _>>()?;
+    OverlayPlan::new(kernel, trees, &spec.root.scratch).map(RootPlan::Overlay)
 }
 
 fn shown(prepared: &Prepared) -> Result<CgroupsPlan, LaunchError> {
@@ -405,6 +358,16 @@ impl<'a> Plan<'a> {
     ) -> Result<Self, LaunchError> {
         let namespaces = namespaces(spec, fds)?;
         let filesystems = &spec.filesystems;
+        if filesystems.proc && namespaces.pid.is_some() && !home.kernel().has(Feature::ProcPidns) {
+            // A procfs shows the pid namespace of who mounts it. The one way
+            // on an older kernel is a process in that namespace with the
+            // launcher's rights, which the container could take over.
+            return Err(LaunchError::because(
+                Step::Proc,
+                "",
+                "this kernel cannot mount a /proc of a pid namespace that is joined (Linux 6.17 can)",
+            ));
+        }
         let mut nodes = Vec::new();
         if filesystems.dev {
             for (name, major, minor) in NODES {
@@ -469,9 +432,10 @@ impl<'a> Plan<'a> {
             tasks: prepared.tasks.iter().map(AsRawFd::as_raw_fd).collect(),
             cgroup_namespace: namespaces.cgroup_new,
             stage: c_path(Step::Tmpfs, format!("mode=755{size}"))?,
-            root: root(spec, fds)?,
+            root: root(home.kernel(), spec, fds)?,
             root_nodev: !devices_enforced,
             root_readonly: spec.root.readonly,
+            open_tree_attr: home.kernel().has(Feature::OpenTreeAttr),
             proc: filesystems.proc,
             dev: filesystems.dev,
             core_link: home.has_kcore(),

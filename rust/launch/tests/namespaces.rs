@@ -149,6 +149,21 @@ fn a_pid_namespace_is_joined_by_descriptor_and_proc_shows_it() {
 }
 
 #[test]
+fn a_proc_of_a_joined_pid_namespace_is_refused_in_words_where_the_kernel_has_none() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::without(Features::default().with(Feature::ProcPidns), |_, _| vec![]);
+        let fds = [open("/proc/self/ns/pid")];
+        let mut spec = bench.shell("echo $$");
+        spec.namespaces.pid = Namespace::Join(0);
+        let error = bench.try_launch(&spec, &fds).unwrap_err().error;
+        assert!(error.step == Step::Proc && error.to_string().contains("Linux 6.17 can"), "{error}");
+        // Nothing was begun: no process, no control group.
+        assert!(!bench.home.cgroups().children(&bench.parent).contains(&spec.cgroup.unwrap().name));
+    });
+}
+
+#[test]
 fn user_and_time_namespaces_and_the_hosts_mounts_are_refused_in_words() {
     needs_root!();
     alone(|| {

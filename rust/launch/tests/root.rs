@@ -4,6 +4,7 @@ mod common;
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use ardock_launch::*;
 use common::look::home_mounts;
@@ -190,26 +191,121 @@ fn a_layers_path_may_hold_the_characters_that_overlay_splits_at() {
     });
 }
 
+/// With what the kernel has, and on one that has nothing of it.
+fn kernels() -> [Features; 2] {
+    let all = Feature::ALL.iter().filter(|feature| **feature != Feature::Overlay);
+    [Features::default(), all.fold(Features::default(), |all, feature| all.with(*feature))]
+}
+
+/// `count` folders beneath `folder`, named by `name`, each with a file of its
+/// number and with its number in `who`.
+fn layers(folder: &std::path::Path, count: usize, name: impl Fn(usize) -> String) -> Vec<String> {
+    let make = |number: usize| {
+        let name = name(number);
+        let path = folder.join(&name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join(format!("n{number}")), "").unwrap();
+        std::fs::write(path.join("who"), number.to_string()).unwrap();
+        name
+    };
+    (0..count).map(make).collect()
+}
+
+/// Runs on `paths` and the usual root below them; each must be seen.
+fn run_on_layers(bench: &Bench, paths: &[String], scratch: Scratch) {
+    let mut spec =
+        bench.shell("cat /who; echo; ls / | grep -c '^n[0-9]'; touch /made; grep ' / overlay' /proc/mounts | wc -l");
+    spec.root.layers = paths.iter().map(|path| Source::Path(path.clone())).collect();
+    spec.root.layers.push(Source::Path("/roots/1".into()));
+    spec.root.scratch = scratch;
+    let ended = bench.run(&spec);
+    assert_eq!(ended.lines(), ["0", paths.len().to_string().as_str(), "1"], "{} layers: {ended:?}", paths.len());
+}
+
 #[test]
-fn a_hundred_layers_are_mounted_and_too_many_are_named() {
-    needs_root!();
-    alone(|| {
-        let bench = Bench::prepare(|folder, _| {
-            for number in 0..100 {
-                std::fs::create_dir(folder.join(number.to_string())).unwrap();
+fn as_many_layers_as_overlay_takes_are_all_seen_on_every_kernel() {
+    for absent in kernels() {
+        needs_root!();
+        alone_for(Duration::from_secs(300), move || {
+            let bench = Bench::without(absent, |folder, _| {
+                layers(folder, 499, |number| format!("layer-{number:03}"));
+                std::fs::create_dir(folder.join("scratch")).unwrap();
+                vec![]
+            });
+            let all: Vec<String> = (0..499).map(|number| format!("/store/layer-{number:03}")).collect();
+            for count in [126, 499] {
+                run_on_layers(&bench, &all[..count], Scratch::Memory { size: 0 });
+                for volatile in [false, true] {
+                    let scratch = Scratch::Disk { dir: "/store/scratch/one".into(), volatile, keep: false };
+                    run_on_layers(&bench, &all[..count], scratch);
+                }
             }
-            std::fs::write(folder.join("99/deep"), "found").unwrap();
-            vec![]
+            let mut spec = bench.spec(&["true"]);
+            spec.root.layers = all.iter().chain(&all[..2]).map(|path| Source::Path(path.clone())).collect();
+            let error = bench.refused(&spec);
+            assert!(error.step == Step::Root, "{error}");
+            assert!(error.to_string().contains("501 layers, and overlay takes 500"), "{error}");
         });
-        let mut spec = bench.spec(&["cat", "/deep"]);
-        spec.root.layers = (0..100).map(|number| Source::Path(format!("/store/{number}"))).collect();
-        spec.root.layers.push(Source::Path("/roots/1".into()));
-        assert_eq!(bench.run(&spec).stdout, "found");
-        let long = "x".repeat(200);
-        spec.root.layers = (0..30).map(|number| Source::Path(format!("/store/{number}{long}"))).collect();
-        let error = bench.refused(&spec);
-        assert!(error.step == Step::Root && error.to_string().contains("30 layers"), "{error}");
-    });
+    }
+}
+
+#[test]
+fn many_layers_may_have_long_paths_and_ones_that_overlay_would_split() {
+    for absent in kernels() {
+        needs_root!();
+        alone(move || {
+            let name = |number: usize, filler: &str| format!("{number},a:b\\c\\,:{}", filler.repeat(200));
+            let bench = Bench::without(absent, |folder, _| {
+                layers(folder, 130, |number| name(number, "x"));
+                let deep = folder.join("y".repeat(200));
+                std::fs::create_dir(&deep).unwrap();
+                layers(&deep, 130, |number| name(number, "y"));
+                vec![]
+            });
+            let short: Vec<String> = (0..130).map(|number| format!("/store/{}", name(number, "x"))).collect();
+            run_on_layers(&bench, &short, Scratch::Memory { size: 0 });
+            // Longer than one string of fsconfig's.
+            let deep = "y".repeat(200);
+            let long: Vec<String> = (0..130).map(|number| format!("/store/{deep}/{}", name(number, "y"))).collect();
+            run_on_layers(&bench, &long, Scratch::Memory { size: 0 });
+        });
+    }
+}
+
+#[test]
+fn many_layers_by_descriptor_are_mounted_on_every_kernel() {
+    for absent in kernels() {
+        needs_root!();
+        alone(move || {
+            let bench = Bench::without(absent, |folder, _| {
+                let names = layers(folder, 400, |number| format!("layer-{number}"));
+                names.iter().map(|name| host::open_root(&folder.join(name)).unwrap()).collect()
+            });
+            // What it was put together from is not in the container's table.
+            let mut spec =
+                bench.shell("cat /who; echo; ls / | grep -c '^n[0-9]'; grep -c ' /stage' /proc/self/mountinfo");
+            spec.root.layers = (0..400).map(Source::Fd).collect();
+            spec.root.layers.push(Source::Path("/roots/1".into()));
+            assert_eq!(bench.run(&spec).lines(), ["0", "400", "0"]);
+        });
+    }
+}
+
+#[test]
+fn mounts_are_as_they_should_be_without_what_newer_kernels_have() {
+    needs_root!();
+    let table = |absent| {
+        let (tell, told) = std::sync::mpsc::channel();
+        alone(move || {
+            let bench = Bench::without(absent, |_, _| vec![]);
+            let script = "awk '{ print $5, $6 }' /proc/self/mountinfo";
+            tell.send(bench.run(&bench.shell(script)).stdout).unwrap();
+        });
+        told.recv().unwrap()
+    };
+    let [new, old] = kernels().map(table);
+    assert!(new.contains("/proc/sys ro,") && new.contains("/dev/shm rw,nosuid,nodev,noexec"), "{new}");
+    assert_eq!(new, old);
 }
 
 #[test]

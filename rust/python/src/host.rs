@@ -2,12 +2,13 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::path::PathBuf;
 
 use ardock_launch::host::{self, BindOptions, Propagation};
 use ardock_launch::seccomp::{self, Compiler, Profile};
-use ardock_launch::{LaunchError, Step};
+use ardock_launch::{Feature, Features, LaunchError, Step};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -24,6 +25,14 @@ pub fn borrow<'fd>(fd: i32) -> PyResult<BorrowedFd<'fd>> {
     // the call, as the interface says; were it not, system calls on it would
     // fail with EBADF, and nothing here rests on what it refers to.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn kernel_features(py: Python<'_>) -> PyResult<HashMap<&'static str, bool>> {
+    let absent = Features::declared_absent().map_err(PyValueError::new_err)?;
+    let found = py.detach(Features::probe).without(absent);
+    Ok(Feature::ALL.iter().map(|feature| (feature.name(), found.has(*feature))).collect())
 }
 
 /// See `_core.pyi`.

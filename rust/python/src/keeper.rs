@@ -7,6 +7,7 @@ use ardock_keeper::boot;
 use ardock_keeper::journal::{self, Container};
 use ardock_keeper::message::Exit;
 use ardock_keeper::spawn::{self, Binary, Spawn, SpawnError};
+use ardock_launch::Features;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -74,6 +75,7 @@ pub fn spawn_keeper(
         run: run_dir,
         patience: PATIENCE,
         restricted: keep_inherited_seccomp,
+        absent: Features::declared_absent().map_err(PyValueError::new_err)?,
     };
     py.detach(|| spawn::spawn(&spawn)).map_err(|failed| {
         let errno = match &failed {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ardock_launch::{Home, HomeConfig, LaunchError, LaunchSpec, Parent, Programs, Slots, Step};
+use ardock_launch::{Features, Home, HomeConfig, LaunchError, LaunchSpec, Parent, Programs, Slots, Step};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -104,10 +104,11 @@ impl Launcher {
     #[new]
     #[pyo3(signature = (store=None))]
     fn new(py: Python<'_>, store: Option<PathBuf>) -> PyResult<Self> {
+        let absent = Features::declared_absent().map_err(PyValueError::new_err)?;
         let (jobs, queue) = mpsc::channel::<Job>();
         let (ready, started) = mpsc::channel();
         let thread = thread::Builder::new().name("ardock-launcher".into()).spawn(move || {
-            let state = Home::enter(&HomeConfig { store }).and_then(|home| {
+            let state = Home::enter(&HomeConfig { store, absent }).and_then(|home| {
                 let slots = Slots::map(1).map_err(|error| {
                     LaunchError::os(Step::Spec, "shared memory", error.raw_os_error().unwrap_or_default())
                 })?;

@@ -122,6 +122,7 @@ impl Bench {
             run: self.run.clone(),
             patience: PATIENCE,
             restricted: true,
+            absent: ardock_launch::Features::default(),
         })
         .unwrap();
         self.pid = self.connect().keeper;

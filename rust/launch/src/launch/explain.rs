@@ -24,7 +24,6 @@ pub(super) fn explain(mut error: LaunchError) -> LaunchError {
         (Step::Rlimit, libc::EPERM) => "raising a hard limit needs CAP_SYS_RESOURCE, which this engine does not have",
         (Step::OomScore, libc::EACCES) => "lowering it needs CAP_SYS_RESOURCE, which this engine does not have",
         (Step::Sys | Step::Proc, libc::EPERM) => "the host's own is not visible whole",
-        (Step::Proc, libc::EINVAL) => "joining a pid namespace with a /proc of its own needs Linux 6.17",
         (Step::Proc | Step::Dev | Step::Sys, libc::ENOTDIR | libc::ELOOP) => {
             "it is not a folder in the root file system; it must be one, or missing"
         }

@@ -167,16 +167,26 @@ impl Bench {
     /// The same; `host` runs before, in the host's mount namespace, with the
     /// test's folder and the root file system in it.
     pub fn prepare(host: impl FnOnce(&Path, &Path) -> Vec<OwnedFd>) -> Self {
+        Self::without(Features::default(), host)
+    }
+
+    /// As [`Self::prepare`], on a kernel without some of what it has.
+    pub fn without(absent: Features, host: impl FnOnce(&Path, &Path) -> Vec<OwnedFd>) -> Self {
         let folder = Folder::new();
         let rootfs = busybox_root(&folder.0);
         let fds = host(&folder.0, &rootfs);
-        Self::on(folder, rootfs, fds)
+        Self::on_kernel(absent, folder, rootfs, fds)
     }
 
     /// The same with a root file system that is there.
     pub fn on(folder: Folder, rootfs: PathBuf, fds: Vec<OwnedFd>) -> Self {
+        Self::on_kernel(Features::default(), folder, rootfs, fds)
+    }
+
+    /// The same on a kernel without some of what it has.
+    pub fn on_kernel(absent: Features, folder: Folder, rootfs: PathBuf, fds: Vec<OwnedFd>) -> Self {
         let root = host::open_root(&rootfs).unwrap();
-        let home = Home::enter(&HomeConfig { store: Some(folder.0.clone()) }).unwrap();
+        let home = Home::enter(&HomeConfig { store: Some(folder.0.clone()), absent }).unwrap();
         home.add_root(1, root.as_fd()).unwrap();
         let parent = format!("ardock-test{:x}-{}/k1", std::process::id(), fresh());
         home.cgroups().make_parent(&parent).unwrap();
