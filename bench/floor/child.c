@@ -64,10 +64,18 @@ static int tree_of(struct launch *l, const char *path) {
     return STEP(open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
 }
 
+// With attributes, in one call where the kernel can.
+static int copy_of(struct launch *l, int folder, const char *path, unsigned flags, struct mount_attr *attr) {
+    flags |= OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    if (has_open_tree_attr) return STEP(syscall(OPEN_TREE_ATTR, folder, path, flags, attr, sizeof *attr));
+    int tree = STEP(open_tree(folder, path, flags));
+    STEP(mount_setattr(tree, "", AT_EMPTY_PATH | (flags & AT_RECURSIVE), attr, sizeof *attr));
+    return tree;
+}
+
 static void bind_to(struct launch *l, const char *from, int root, const char *at, unsigned attributes) {
     struct mount_attr attr = {.attr_set = attributes};
-    int tree = tree_of(l, from);
-    STEP(mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof attr));
+    int tree = copy_of(l, AT_FDCWD, from, 0, &attr);
     STEP(move_mount(tree, "", root, at, MOVE_MOUNT_F_EMPTY_PATH));
     STEP(close(tree));
 }
@@ -160,8 +168,7 @@ static void make_readonly(struct launch *l, int root) {
         int place = beneath(root, paths[i], O_PATH);
         if (place < 0 && errno == ENOENT) continue;
         STEP(place);
-        int tree = STEP(open_tree(place, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE));
-        STEP(mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr));
+        int tree = copy_of(l, place, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr);
         attach_and_close(l, tree, place);
     }
 }

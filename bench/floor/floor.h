@@ -65,6 +65,8 @@ void put(int folder, const char *file, const char *text);
 extern int store_folder;       // the folder for uppers on the disk
 extern int own_pidfd;
 extern int last_capability;
+enum { OPEN_TREE_ATTR = 467 };  // the call's number on every machine
+extern bool has_open_tree_attr; // Linux 6.15
 void enter_home(void);
 
 // group.c

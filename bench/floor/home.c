@@ -3,6 +3,7 @@
 // what a launch needs: /proc, /sys, /c/<hierarchy>, /store, /roots/0, /empty.
 #include "floor.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ static const char *hierarchies[] = {"memory", "cpu", "pids", "devices", "cpuset"
 enum { FOUND = sizeof hierarchies / sizeof *hierarchies };
 
 int store_folder = -1;
+bool has_open_tree_attr;
 int group_root[HIERARCHIES] = {-1, -1, -1, -1};
 
 static int tree_of(const char *path) {
@@ -36,6 +38,8 @@ static void folder(const char *path, mode_t mode) {
 }
 
 void enter_home(void) {
+    struct mount_attr none = {0};
+    has_open_tree_attr = syscall(OPEN_TREE_ATTR, -1, "", -1, &none, sizeof none) == -1 && errno != ENOSYS;
     must(unshare(CLONE_NEWNS | CLONE_FS), "unshare");
     must(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "private");
     umask(0);

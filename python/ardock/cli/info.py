@@ -81,6 +81,8 @@ def _text(rows: list[tuple[str, str]]) -> None:
 
 
 def _rows(found: About, server: EngineInfo | None) -> list[tuple[str, str]]:
+    # The engine's own where there is one: its environment may declare something absent.
+    paths = found.kernel_paths if server is None else server.kernel_paths
     return [
         ("version", found.version),
         ("engine", f"ardock-{found.engine_id}" if found.engine_id else "none yet: the root folder is unused"),
@@ -90,6 +92,7 @@ def _rows(found: About, server: EngineInfo | None) -> list[tuple[str, str]]:
         *([] if server is None else _engine_rows(server)),
         ("keepers", str(found.keepers)),
         ("kernel", f"{found.kernel} ({found.architecture})"),
+        *((name.replace("_", " "), way) for name, way in paths.items()),
         ("CPUs", str(found.cpus)),
         ("memory", f"{found.memory / (1 << 30):.1f} GiB"),
         ("cgroups", f"version {found.cgroup_version} ({found.cgroup_layout})"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections import Counter
@@ -41,6 +42,7 @@ from ardock.model.spec import ScratchKind
 
 DEFAULT_ROOT: Final = Path("/var/lib/ardock")
 DEFAULT_RUN_DIR: Final = Path("/run/ardock")
+_LOG: Final = logging.getLogger("ardock.engine")
 # Seconds for the last commits of an engine that closes, where the disk hangs or is full; the keepers keep what they tell of.
 _PATIENCE: Final = 5.0
 
@@ -67,6 +69,7 @@ class Engine:
         *,
         scratch: ScratchKind,
         apparmor: str,
+        kernel_paths: dict[str, str],
         containers: Containers,
         events: JournalEvents,
         images: Images,
@@ -88,6 +91,7 @@ class Engine:
         self.socket: Path = folders.run_dir / "ardock.sock"
         self._scratch = scratch
         self._apparmor = apparmor
+        self._kernel_paths = kernel_paths
         self._table = table
         self._pool = pool
         self._started_at = clock.now()
@@ -114,6 +118,7 @@ class Engine:
             cgroup=host_facts.cgroup_mode(),
             scratch=self._scratch,
             apparmor=self._apparmor,
+            kernel_paths=self._kernel_paths,
             containers=dict(Counter(container.status for container in self._table)),
             images=len(self.images),
             epoch=self.state.epoch,
@@ -165,6 +170,7 @@ async def own_engine(
     failure: BaseException | None = None
     try:
         facts = host_facts.gather(hidden=folders.hidden, scratch=scratch)
+        _LOG.info("ways on this kernel", extra={"fields": facts.kernel_paths})
         profile = None
         if facts.apparmor:
             profile = Profile()
@@ -261,6 +267,7 @@ async def _opened(
             folders,
             scratch=scratch,
             apparmor=facts.apparmor_profile if facts.apparmor else "",
+            kernel_paths=facts.kernel_paths,
             containers=containers,
             events=JournalEvents(state, resolve),
             images=images,

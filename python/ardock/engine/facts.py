@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from ardock.engine.apparmor.profile import UNCONFINED
+from ardock.engine.kernel_paths import kernel_features, kernel_paths, told
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         resolv_conf: The host's /etc/resolv.conf.
         hidden: The engine's own folders, absolute and resolved; never shown in a container that sees the host's root.
         scratch: What a spec without one means: ``"disk"``, ``"memory"`` or ``"none"``.
+        kernel_paths: What is done on this kernel where newer ones have more, by what it is for.
     """
 
     cpus: frozenset[int] = frozenset({0})
@@ -37,6 +39,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     resolv_conf: str = ""
     hidden: tuple[str, ...] = ()
     scratch: str = "disk"
+    kernel_paths: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 _INITIAL_USER_NAMESPACE: Final = "user:[4026531837]"  # PROC_USER_INIT_INO of linux/proc_ns.h
@@ -90,6 +93,7 @@ def gather(*, hidden: tuple[str, ...], scratch: str) -> Facts:
         resolv_conf=_read("/etc/resolv.conf"),
         hidden=hidden,
         scratch=scratch,
+        kernel_paths=told(kernel_paths(kernel_features())),
     )
 
 

@@ -146,6 +146,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         scratch: The default scratch.
         apparmor: The AppArmor profile of a container that asks for none; ``"unconfined"`` where it could not be loaded, empty
             on a host without AppArmor.
+        kernel_paths: What is done on this kernel where newer ones have more, by what it is for.
         containers: Number of containers by status.
         images: Number of images.
         epoch: The journal's epoch.
@@ -165,6 +166,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cgroup: str = ""
     scratch: str = ""
     apparmor: str = ""
+    kernel_paths: dict[str, str] = {}
     containers: dict[str, int] = {}
     images: int = 0
     epoch: str = ""

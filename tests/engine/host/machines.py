@@ -42,6 +42,7 @@ class Machine:
         loadable: File systems that are modules not loaded yet.
         may_ask: The kernel tells this process which file systems it has.
         memfd: errno of making an executable memfd.
+        features: What its kernel has.
         room: What its file systems have free.
     """
 
@@ -51,6 +52,7 @@ class Machine:
         self.loadable: set[str] = set()
         self.may_ask = True
         self.memfd = 0
+        self.features = dict.fromkeys(("lowerdir+", "open_tree_attr", "mfd_exec", "memfd", "idmap", "proc_pidns"), True)
         self.room = Space(free_bytes=100 << 30, free_inodes=1_000_000)
         self.write("/proc/sys/kernel/osrelease", "6.1.0-13-amd64\n")
         self.write(
@@ -148,4 +150,5 @@ class Machine:
             memfd=lambda flags: self.memfd,
             filesystem=self._filesystem,
             space=lambda path: self.room,
+            features=lambda: self.features,
         )

@@ -18,6 +18,9 @@ from ardock.model.errors import ArdockError, InvalidArgument, NotFound
 from ardock.model.launch import DeviceNode
 from ardock.model.spec import ContainerSpec, Device, Mount
 
+MOST_LAYERS: Final = 500
+"""`OVL_MAX_STACK` of the kernel's overlay file system."""
+
 _PROPAGATIONS: Final = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared"})
 _LONGEST_PROFILE: Final = 4 << 20
 # Made by the launch core in every container's /dev, or of no use in one.
@@ -95,15 +98,21 @@ class Resolver:
         """The open roots that `spec` stands on, topmost first.
 
         Raises:
-            InvalidArgument: Not one of `rootfs`, `layers` and `image`; a malformed path.
+            InvalidArgument: Not one of `rootfs`, `layers` and `image`; too many layers; a malformed path.
             NotFound: One is not there.
         """
         if (spec.rootfs is not None) + bool(spec.layers) + (spec.image is not None) > 1:
             raise InvalidArgument("rootfs: give one of rootfs, layers and image", field="rootfs")
         if spec.image is not None:
-            return tuple([self.roots.get(path, "image") for path in image_layers])
+            return self.roots.get_all(image_layers, "image")
         if spec.layers:
-            return tuple([self.roots.get(path, "layers") for path in spec.layers])
+            if len(spec.layers) > MOST_LAYERS:
+                raise InvalidArgument(
+                    f"layers: {len(spec.layers)} are given, and the overlay file system takes {MOST_LAYERS} lower directories "
+                    "at most",
+                    field="layers",
+                )
+            return self.roots.get_all(spec.layers, "layers")
         if spec.rootfs is not None:
             return (self.roots.get(spec.rootfs),)
         raise InvalidArgument("rootfs: give the directory that becomes the root file system", field="rootfs")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -112,6 +112,30 @@ class Roots:
             InvalidArgument: The path is relative.
             NotFound: It is not there, or no directory.
         """
+        root = self._find(path, field)
+        self._shrink(1)
+        return root
+
+    def get_all(self, paths: Sequence[str], field: str) -> tuple[Root, ...]:
+        """The roots at `paths`, all of them open at once, however many they are.
+
+        Raises:
+            InvalidArgument: A path is relative.
+            NotFound: One is not there, or no directory.
+        """
+        try:
+            return tuple([self._find(path, field) for path in paths])
+        finally:
+            # The last ones used are these: none of them goes, or one that is opened later would have its descriptor's number.
+            self._shrink(len(paths))
+
+    def _find(self, path: str, field: str) -> Root:
+        """The root at `path`; nothing is let go of.
+
+        Raises:
+            InvalidArgument: The path is relative.
+            NotFound: It is not there, or no directory.
+        """
         if not path.startswith("/") or "\0" in path:
             raise InvalidArgument(f"{field}: {path!r} is not an absolute path", field=field)
         try:
@@ -130,22 +154,22 @@ class Roots:
         root = Root(self._next_key, open_root(path, field), identity, path, self._masks(path))
         self._next_key += 1
         self._by_identity[identity] = root
-        self._shrink()
         return root
 
     def _masks(self, path: str) -> tuple[str, ...]:
         real = os.path.realpath(path).rstrip("/")
         return tuple(folder[len(real) :] for folder in self._hidden if folder.startswith(f"{real}/"))
 
-    def _shrink(self) -> None:
-        if len(self._by_identity) <= _MOST_ROOTS:
+    def _shrink(self, keep: int) -> None:
+        """Let go of what is too many, but of none of the last `keep` used."""
+        excess = len(self._by_identity) - max(_MOST_ROOTS, keep)
+        if excess <= 0:
             return
-        for identity, root in list(self._by_identity.items())[:-1]:
-            if not root.in_use:
-                del self._by_identity[identity]
-                self._forget(root.key)
-                os.close(root.fd)
-                return
+        unused = [item for item in list(self._by_identity.items())[:-keep] if not item[1].in_use]
+        for identity, root in unused[:excess]:
+            del self._by_identity[identity]
+            self._forget(root.key)
+            os.close(root.fd)
 
     def user(self, roots: tuple[Root, ...], name: str, groups: tuple[str, ...]) -> User:
         """Resolve a user by the roots' own passwd and group files; looked up again when one of them changes.

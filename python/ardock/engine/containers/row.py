@@ -20,6 +20,8 @@ from ardock.model.spec import ContainerSpec
 _encode: Final = msgspec.msgpack.Encoder().encode
 # A unit's id in a keeper is at most 64 characters: of a later run, the container's first digits, ``r`` and the run's number.
 _UNIT_DIGITS: Final = 52
+_LAYERS_TOLD: Final = 127
+"""Docker's limit; a container with so many is recorded whole wherever their paths fit."""
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -47,7 +49,8 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         id: The container. The keeper's own id for it differs from the second run on.
         name: Its name.
-        spec: What was asked for; without environment and most of the arguments where it is too long.
+        spec: What was asked for; without environment, most of the arguments and many layers where it is too long. The state
+            has the whole of it for all but throw-away containers.
         kind: Who has it.
         remove: It is removed when it has ended.
         created_at: Wall clock, ns since 1970.
@@ -126,6 +129,10 @@ def encode_blob(container: Container) -> bytes:
         return data
     short = structs.replace(blob.spec, argv=shortened(blob.spec.argv), env={})
     data = _encode(structs.replace(blob, spec=short))
+    if len(data) > MAX_BLOB and len(short.layers) > _LAYERS_TOLD:
+        # Hundreds, of which overlay takes 500. A throw-away container that another engine has taken over needs them for a
+        # user's name in an exec alone, and is refused that.
+        data = _encode(structs.replace(blob, spec=structs.replace(short, layers=())))
     if len(data) > MAX_BLOB:
         raise InvalidArgument(
             f"labels: labels, mounts and the like are longer than {MAX_BLOB} bytes in all", field="labels"

@@ -7,7 +7,7 @@ from pathlib import Path
 from ardock.engine.host.about import About, about
 from ardock.engine.host.bounds import bounds
 from ardock.engine.host.cgroups import Cgroups, find_cgroups
-from ardock.engine.host.checks import kernel, privileges
+from ardock.engine.host.checks import kernel, kernel_ways, privileges
 from ardock.engine.host.folders import folders
 from ardock.engine.host.groups import control_groups
 from ardock.engine.host.records import Bound, Check, Report
@@ -31,6 +31,7 @@ def examine(host: Host, root: Path, run_dir: Path) -> Report:
     checks = (
         *privileges(host),
         *kernel(host),
+        *kernel_ways(host),
         *control_groups(host, cgroups),
         *folders(host, root, run_dir),
     )

@@ -17,6 +17,7 @@ from ardock.engine import apparmor
 from ardock.engine.containers.defaults import CAPABILITIES, DEFAULT_CAPABILITIES
 from ardock.engine.host.cgroups import Layout, find_cgroups
 from ardock.engine.host.system import Host
+from ardock.engine.kernel_paths import told
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         cgroup_controllers: Those that limits can be set with.
         security: What confines a container.
         network: The default network.
+        kernel_paths: What is done on this kernel where newer ones have more, by what it is for.
         scratch: Where a container's writes go by default.
         capabilities: Those that a container has by default.
     """
@@ -57,6 +59,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_controllers: tuple[str, ...]
     security: tuple[str, ...]
     network: str
+    kernel_paths: dict[str, str]
     scratch: str
     capabilities: tuple[str, ...]
 
@@ -88,6 +91,7 @@ def about(host: Host, root: Path, run_dir: Path) -> About:
         cgroup_controllers=tuple(sorted(controllers)),
         security=tuple(_security(host)),
         network="none",
+        kernel_paths=told(host.kernel_paths()),
         scratch="disk",
         capabilities=tuple(
             f"CAP_{name}" for number, name in enumerate(CAPABILITIES) if DEFAULT_CAPABILITIES >> number & 1

@@ -187,6 +187,24 @@ def kernel(host: Host) -> Iterator[Check]:
     )
 
 
+def kernel_ways(host: Host) -> Iterator[Check]:
+    """What newer kernels have, and what is done where this one has not."""
+    if not int(host.status("CapEff") or "0", 16) >> _CAPABILITIES["CAP_SYS_ADMIN"][0] & 1:
+        return  # None can be seen; that is told above.
+    for path in host.kernel_paths():
+        if path.feature == "memfd":
+            continue  # told above, with its remedy
+        since = f" (since {path.since})"
+        yield Check(
+            group="ways on this kernel",
+            name=path.key.replace("_", " "),
+            status="note" if path.loss else "ok",
+            found=f"{path.way}; {path.feature}{since}: {'yes' if path.there else 'no'}"
+            + (f": {path.loss}" if path.loss else ""),
+            remedy=f"boot Linux {path.since} or newer where that is needed" if path.loss else "",
+        )
+
+
 def _apparmor(host: Host) -> Check:
     armour = apparmor.support(host.path("/"))
     if not armour.enabled:

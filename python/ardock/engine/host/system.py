@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from ardock.engine.facts import in_user_namespace
+from ardock.engine.kernel_paths import KernelPath, kernel_features, kernel_paths
 
 MFD_EXEC = 0x10
 """linux/memfd.h, since Linux 6.3; Python's `os` has no name for it yet."""
@@ -110,6 +111,7 @@ class Host:
         memfd: As `memfd_errno`.
         filesystem: As `filesystem_errno`.
         space: As `space_of`; given paths beneath `prefix`.
+        features: As `kernel_features`.
     """
 
     def __init__(
@@ -120,12 +122,14 @@ class Host:
         memfd: Callable[[int], int] = memfd_errno,
         filesystem: Callable[[str], int] = filesystem_errno,
         space: Callable[[Path], Space] = space_of,
+        features: Callable[[], dict[str, bool]] = kernel_features,
     ) -> None:
         self._prefix = prefix
         self._call = call
         self._memfd = memfd
         self._filesystem = filesystem
         self._space = space
+        self._features = features
 
     def __repr__(self) -> str:
         return f"<Host at {self._prefix}>"
@@ -194,6 +198,10 @@ class Host:
     def _may_mount(self) -> bool:
         administrator = int(self.status("CapEff") or "0", 16) >> _CAP_SYS_ADMIN & 1
         return bool(administrator) and not self.in_user_namespace()
+
+    def kernel_paths(self) -> tuple[KernelPath, ...]:
+        """Which ways are taken on this kernel. Only root can find out."""
+        return kernel_paths(self._features())
 
     def executable_memfd(self) -> bool:
         """Whether a program may be run from a memfd (``vm.memfd_noexec`` below 2)."""
