@@ -299,6 +299,13 @@ def kernel_features() -> dict[str, bool]:
         ValueError: ``ARDOCK_KERNEL_WITHOUT`` names none of them.
     """
 
+def device_programs() -> str:
+    """Why the kernel takes no BPF programs for device rules from this process; empty where it does.
+
+    Of use on hosts with control groups of version 2 only, where device rules are such programs. Without them a container
+    has no ``CAP_MKNOD``, and its root is mounted ``nodev``.
+    """
+
 def root_identity(path: str) -> tuple[int, int, int]:
     """Device, inode and mount id of `path` (statx): what a root mount is known by.
 

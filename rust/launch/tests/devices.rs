@@ -101,6 +101,82 @@ fn a_node_of_the_hosts_disk_can_be_made_and_not_opened() {
 }
 
 #[test]
+fn a_device_can_be_used_in_the_ways_that_its_rules_name_and_no_other() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        // /dev/port, on which Docker's rules are silent. Where a kernel has
+        // none, an open that is allowed is ENXIO and not EPERM.
+        let script = "mknod /tmp/d c 1 4; echo $?; (exec 3</tmp/d); (exec 3>/tmp/d); (exec 3<>/tmp/d)";
+        let refused = |access: &str| {
+            let mut spec = bench.shell(script);
+            // The capability is the device's own condition.
+            spec.process.capabilities = caps(DOCKER_CAPS | 1 << 17);
+            let rules = spec.cgroup.as_mut().unwrap().resources.devices.as_mut().unwrap();
+            if !access.is_empty() {
+                rules.push(DeviceRule { access: access.into(), ..rule(true, 'c', Some(1), Some(4)) });
+            }
+            let ended = bench.run(&spec);
+            assert_eq!(ended.lines(), ["0"], "{ended:?}");
+            ended.stderr.matches("Operation not permitted").count()
+        };
+        assert_eq!(["", "m", "r", "w", "rw", "rwm"].map(refused), [3, 3, 2, 2, 0, 0]);
+    });
+}
+
+#[test]
+fn with_every_device_allowed_nothing_is_refused_and_no_program_is_loaded() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        let mut spec = bench.shell("mknod /tmp/d c 1 4; (exec 3</tmp/d); mknod /tmp/n c 1 3; cat /tmp/n; echo $?");
+        spec.process.capabilities = caps(DOCKER_CAPS | 1 << 17);
+        spec.cgroup.as_mut().unwrap().resources.devices = Some(vec![rule(true, 'a', None, None)]);
+        let ended = bench.run(&spec);
+        assert_eq!(ended.lines(), ["0"], "{ended:?}");
+        assert!(!ended.stderr.contains("not permitted"), "{ended:?}");
+        if bench.home.cgroups().version() == 2 {
+            assert_eq!(bench.home.cgroups().children(&bench.parent), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn containers_with_the_same_rules_share_one_set_of_them() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        let sets = || {
+            let names = bench.home.cgroups().children(&bench.parent);
+            names.into_iter().filter(|name| name.starts_with("devices-")).count()
+        };
+        for _ in 0..3 {
+            bench.run(&bench.spec(&["true"]));
+        }
+        assert_eq!(sets(), 1);
+        let mut other = bench.spec(&["true"]);
+        other.cgroup.as_mut().unwrap().resources.devices.as_mut().unwrap().push(rule(true, 'c', Some(10), Some(200)));
+        bench.run(&other);
+        assert_eq!(sets(), 2);
+    });
+}
+
+#[test]
+fn hundreds_of_rules_are_enforced() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        let mut spec = bench.shell("mknod /tmp/z c 1 5; head -c 1 /tmp/z | wc -c; mknod /tmp/p c 1 4; cat /tmp/p");
+        spec.process.capabilities = caps(DOCKER_CAPS | 1 << 17);
+        let rules = spec.cgroup.as_mut().unwrap().resources.devices.as_mut().unwrap();
+        rules.splice(3..3, (0..500).map(|minor| rule(true, 'c', Some(189), Some(minor))));
+        let ended = bench.run(&spec);
+        assert_eq!(ended.lines(), ["1"], "{ended:?}");
+        assert!(ended.stderr.contains("Operation not permitted"), "{ended:?}");
+    });
+}
+
+#[test]
 fn further_nodes_have_the_owner_and_mode_of_the_spec_in_folders_made_for_them() {
     needs_root!();
     alone(|| {

@@ -37,6 +37,12 @@ pub fn kernel_features(py: Python<'_>) -> PyResult<HashMap<&'static str, bool>> 
 
 /// See `_core.pyi`.
 #[pyfunction]
+pub fn device_programs() -> String {
+    ardock_launch::cgroup::device_programs().err().unwrap_or_default()
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
 pub fn root_identity(path: PathBuf) -> PyResult<(u64, u64, u64)> {
     // Not by way of the file server: a dead one would hold the caller's event loop.
     let flags = AtFlags::from_bits_retain(AtFlags::STATX_DONT_SYNC.bits());

@@ -31,6 +31,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<layer::Unpacker>()?;
     module.add_class::<watch::LogWatch>()?;
     module.add_function(wrap_pyfunction!(host::kernel_features, module)?)?;
+    module.add_function(wrap_pyfunction!(host::device_programs, module)?)?;
     module.add_function(wrap_pyfunction!(host::open_bind, module)?)?;
     module.add_function(wrap_pyfunction!(host::open_root, module)?)?;
     module.add_function(wrap_pyfunction!(host::resolve_user, module)?)?;

@@ -5,6 +5,7 @@
 //! descriptors that are opened once. No D-Bus, no systemd: a launch waits for
 //! nobody else's work.
 
+mod devices;
 mod files;
 mod oom;
 mod v1;
@@ -21,6 +22,7 @@ use crate::spec::Cgroup;
 
 pub use oom::OomWatch;
 pub use v1::Hierarchy;
+pub use v2::Unified;
 
 /// One mounted cgroup file system, as found in the host's mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +40,8 @@ pub struct Found {
 pub enum Hierarchies {
     /// cgroup v1 or hybrid: those v1 hierarchies that ardock uses.
     V1(Vec<Hierarchy>),
-    /// Pure cgroup v2: the root's directory.
-    V2(OwnedFd),
+    /// Pure cgroup v2.
+    V2(Unified),
 }
 
 /// What a launch needs of its control groups.
@@ -90,6 +92,17 @@ pub fn find(mountinfo: &str) -> Vec<Found> {
     }
 }
 
+/// Whether the kernel takes the BPF programs from this process by which device
+/// rules are enforced on v2; the reason where it does not. A container then has
+/// no `CAP_MKNOD` and its root is mounted `nodev` (`docs/design.md`, rule 4).
+pub fn device_programs() -> Result<(), String> {
+    devices::device_programs_work().map_err(|errno| match errno {
+        libc::EPERM => "this process may not load BPF programs (CAP_BPF and CAP_NET_ADMIN)".to_owned(),
+        libc::EINVAL | libc::ENOSYS => "this kernel has no BPF programs for devices (CONFIG_CGROUP_BPF)".to_owned(),
+        errno => format!("a BPF program for devices is refused: {}", std::io::Error::from_raw_os_error(errno)),
+    })
+}
+
 impl Hierarchies {
     /// Opens the hierarchies that stand at `/c/<name>` of the calling thread's
     /// mount namespace.
@@ -100,7 +113,7 @@ impl Hierarchies {
         };
         if let [Found { controllers, name, .. }] = found {
             if controllers.is_empty() {
-                return Ok(Self::V2(directory(name)?));
+                return Ok(Self::V2(Unified::new(directory(name)?)));
             }
         }
         let mut hierarchies = Vec::new();
@@ -126,7 +139,7 @@ impl Hierarchies {
     fn bases(&self) -> Vec<&OwnedFd> {
         match self {
             Self::V1(all) => all.iter().map(|hierarchy| &hierarchy.base).collect(),
-            Self::V2(base) => vec![base],
+            Self::V2(unified) => vec![&unified.base],
         }
     }
 
@@ -136,7 +149,7 @@ impl Hierarchies {
         check_path(parent)?;
         match self {
             Self::V1(all) => all.iter().try_for_each(|hierarchy| hierarchy.make_parent(parent)),
-            Self::V2(base) => v2::make_parent(base, parent),
+            Self::V2(unified) => v2::make_parent(&unified.base, parent),
         }
     }
 
@@ -146,7 +159,7 @@ impl Hierarchies {
         check_path(&spec.name)?;
         let mut prepared = match self {
             Self::V1(all) => v1::prepare(all, spec)?,
-            Self::V2(base) => v2::prepare(base, spec)?,
+            Self::V2(unified) => unified.prepare(spec)?,
         };
         for folder in joined {
             let tasks = files::open_write(folder, "tasks")
@@ -167,9 +180,9 @@ impl Hierarchies {
         check_path(name)?;
         match self {
             Self::V1(all) => v1::tasks_of(all, parent, name, groups),
-            Self::V2(base) => {
+            Self::V2(unified) => {
                 let file = format!("{parent}/{name}/cgroup.procs");
-                files::open_write(base, &file)
+                files::open_write(&unified.base, &file)
                     .map(|fd| vec![fd])
                     .map_err(|errno| LaunchError::os(Step::Cgroup, file, errno))
             }
@@ -185,7 +198,7 @@ impl Hierarchies {
                 Some(hierarchy) => (&hierarchy.base, "memory.oom_control"),
                 None => return 0,
             },
-            Self::V2(base) => (base, "memory.events"),
+            Self::V2(unified) => (&unified.base, "memory.events"),
         };
         let Ok(text) = files::read(base, &format!("{parent}/{name}/{file}")) else { return 0 };
         text.lines()
@@ -202,7 +215,7 @@ impl Hierarchies {
             Self::V1(all) => {
                 all.iter().filter(|hierarchy| hierarchy.limits()).map(|hierarchy| &hierarchy.base).collect()
             }
-            Self::V2(base) => vec![base],
+            Self::V2(unified) => vec![&unified.base],
         };
         Self::remove_in(&bases, parent, name)
     }
@@ -254,10 +267,10 @@ impl Hierarchies {
         check_path(parent)?;
         check_path(name)?;
         let folder = format!("{parent}/{name}");
-        if let Self::V2(base) = self {
+        if let Self::V2(unified) = self {
             // One write kills all of them, forks under way included.
-            if files::write(base, &format!("{folder}/cgroup.kill"), "1").is_ok() {
-                return Ok(files::count_procs(base, &folder));
+            if files::write(&unified.base, &format!("{folder}/cgroup.kill"), "1").is_ok() {
+                return Ok(files::count_procs(&unified.base, &folder));
             }
         }
         let deadline = Instant::now() + Duration::from_secs(1);

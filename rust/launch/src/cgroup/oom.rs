@@ -35,8 +35,8 @@ impl Hierarchies {
         };
         let base = match self {
             Self::V1(all) => all.iter().find(|hierarchy| hierarchy.has("memory")).map(|hierarchy| &hierarchy.base),
-            Self::V2(base) => {
-                return match open(base, "memory.events") {
+            Self::V2(unified) => {
+                return match open(&unified.base, "memory.events") {
                     Ok(fd) => {
                         let watch = OomWatch { fd, events: true };
                         watch.clear();

@@ -161,7 +161,7 @@ impl Hierarchy {
 }
 
 /// Devices' kernel form: `c 1:3 rwm`; a rule on everything is `a`.
-fn rule_line(rule: &DeviceRule) -> String {
+pub(super) fn rule_line(rule: &DeviceRule) -> String {
     let number = |part: Option<u32>| part.map_or_else(|| "*".to_owned(), |number| number.to_string());
     if rule.kind == 'a' {
         "a".to_owned()

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::devices::DevicePrograms;
 use super::{files, Prepared};
 use crate::error::{LaunchError, Step};
 use crate::spec::{Cgroup, Resources};
@@ -29,10 +30,20 @@ pub(super) fn make_parent(base: &OwnedFd, parent: &str) -> Result<(), LaunchErro
     Ok(())
 }
 
-/// cgroup v1 shares (2 to 262,144) as a v2 weight (1 to 10,000), as runc and
-/// the kernel documents convert them.
+/// cgroup v1 shares (2 to 262,144) as a v2 weight (1 to 10,000): the curve
+/// through both ends and both defaults (1024 and 100) that runc has since
+/// 1.3.2 and crun since 1.23 (opencontainers/cgroups, utils.go,
+/// `ConvertCPUSharesToCgroupV2Value`; kubernetes issue 131216 has the reason).
 fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142
+    match shares {
+        0..=2 => 1,
+        262_144.. => 10_000,
+        _ => {
+            let log = f64::from(shares as u32).log2();
+            let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+            10f64.powf(exponent).ceil() as u64
+        }
+    }
 }
 
 fn writes(resources: &Resources) -> Result<Vec<(&'static str, String)>, LaunchError> {
@@ -80,33 +91,50 @@ fn writes(resources: &Resources) -> Result<Vec<(&'static str, String)>, LaunchEr
     Ok(writes)
 }
 
-/// Makes and limits the container's folder; on failure none is left.
-pub(super) fn prepare(base: &OwnedFd, spec: &Cgroup) -> Result<Prepared, LaunchError> {
-    let folder = format!("{}/{}", spec.parent, spec.name);
-    let failed = |what: String| move |errno| LaunchError::os(Step::Cgroup, what, errno);
-    let writes = writes(&spec.resources)?;
-    files::mkdir(base, &folder).map_err(failed(folder.clone()))?;
-    let outcome = (|| {
-        for (file, value) in writes {
-            files::write(base, &format!("{folder}/{file}"), &value).map_err(failed(format!("{file} = {value}")))?;
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat(base, folder.as_str(), flags, Mode::empty())
-            .map_err(|error| LaunchError::os(Step::Cgroup, folder.clone(), error.raw_os_error()))
-    })();
-    match outcome {
-        Ok(into) => Ok(Prepared {
-            tasks: Vec::new(),
-            into: Some(into),
-            shown: vec![(String::new(), format!("/c/unified/{folder}"))],
-            // One BPF program for each rule set comes with the work on v2
-            // hosts; until then the launcher takes CAP_MKNOD away and mounts
-            // the root nodev (DESIGN 3.4).
-            devices: false,
-        }),
-        Err(error) => {
-            let _kept_by_the_first_error = files::rmdir(base, &folder);
-            Err(error)
+/// The one hierarchy, and what was loaded for its groups.
+#[derive(Debug)]
+pub struct Unified {
+    /// The root's directory.
+    pub(super) base: OwnedFd,
+    pub(super) programs: DevicePrograms,
+}
+
+impl Unified {
+    pub(super) fn new(base: OwnedFd) -> Self {
+        Self { base, programs: DevicePrograms::default() }
+    }
+
+    /// Makes and limits the container's folder; on failure none is left.
+    pub(super) fn prepare(&self, spec: &Cgroup) -> Result<Prepared, LaunchError> {
+        let base = &self.base;
+        let folder = format!("{}/{}", spec.parent, spec.name);
+        let failed = |what: String| move |errno| LaunchError::os(Step::Cgroup, what, errno);
+        let writes = writes(&spec.resources)?;
+        files::mkdir(base, &folder).map_err(failed(folder.clone()))?;
+        let outcome = (|| {
+            for (file, value) in writes {
+                files::write(base, &format!("{folder}/{file}"), &value).map_err(failed(format!("{file} = {value}")))?;
+            }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let into = rustix::fs::openat(base, folder.as_str(), flags, Mode::empty())
+                .map_err(|error| LaunchError::os(Step::Cgroup, folder.clone(), error.raw_os_error()))?;
+            let devices = match &spec.resources.devices {
+                Some(rules) => self.programs.enforce(base, &spec.parent, &into, rules)?,
+                None => false,
+            };
+            Ok((into, devices))
+        })();
+        match outcome {
+            Ok((into, devices)) => Ok(Prepared {
+                tasks: Vec::new(),
+                into: Some(into),
+                shown: vec![(String::new(), format!("/c/unified/{folder}"))],
+                devices,
+            }),
+            Err(error) => {
+                let _kept_by_the_first_error = files::rmdir(base, &folder);
+                Err(error)
+            }
         }
     }
 }
@@ -117,7 +145,10 @@ mod tests {
 
     #[test]
     fn shares_convert_to_weights_at_both_ends_and_the_default() {
-        assert_eq!([weight(2), weight(1024), weight(262_144)], [1, 39, 10_000]);
+        assert_eq!([2, 1024, 262_144].map(weight), [1, 100, 10_000]);
+        // Around the ends, as opencontainers/cgroups tests them; what runc issue 4896 shows.
+        assert_eq!([1, 3, 262_143, 262_145].map(weight), [1, 2, 10_000, 10_000]);
+        assert_eq!([512, 2000].map(weight), [59, 170]);
     }
 
     #[test]

@@ -35,6 +35,14 @@ impl Stack {
         let stack = Self { base: NonNull::new(base.cast()).ok_or_else(|| failed(rustix::io::Errno::NOMEM))? };
         // SAFETY: the first page of the mapping just made; nothing uses it.
         unsafe { rustix::mm::mprotect(base, Self::GUARD, MprotectFlags::empty()) }.map_err(failed)?;
+        // There now, and the launcher's: a child that was cloned into a group
+        // whose memory is used up would take the fault for its stack again
+        // and again, since the kernel's OOM killer passes over a process in
+        // vfork. Kernels before 5.14 do not know the advice; a launch's
+        // deadline ends it there.
+        let advice = rustix::mm::Advice::LinuxPopulateWrite;
+        // SAFETY: fresh pages, above the guard page.
+        let _unknown = unsafe { rustix::mm::madvise(base.cast::<u8>().add(Self::GUARD).cast(), Self::SIZE, advice) };
         Ok(stack)
     }
 
