@@ -256,7 +256,9 @@ impl Hierarchies {
     pub fn kill_at_once(&self, parent: &str, name: &str) -> bool {
         let named = check_path(parent).and_then(|()| check_path(name)).is_ok();
         match self {
-            Self::V2(base) if named => files::write(base, &format!("{parent}/{name}/cgroup.kill"), "1").is_ok(),
+            Self::V2(unified) if named => {
+                files::write(&unified.base, &format!("{parent}/{name}/cgroup.kill"), "1").is_ok()
+            }
             _ => false,
         }
     }
