@@ -91,7 +91,11 @@ async def test_events_and_logs_go_on_across_many_broken_connections(
         tasks.start_soon(read, remote)
         tasks.start_soon(make, done)
         while not done.is_set():
+            # Once something has come through: broken faster than that, on a slow machine, nothing ever would.
+            before = (len(seen), len(log))
             await trio.sleep(0.05)
+            while (len(seen), len(log)) == before and not done.is_set():
+                await trio.sleep(0.01)
             await served.stop()
             await served.start()
             breaks += 1
