@@ -176,6 +176,7 @@ def test_an_out_of_memory_kill_is_told(ardock: Ardock) -> None:
         (["-u", "nobody-here"], "nobody-here"),
         (["--group-add", "no-group"], "no-group"),
         (["--security-opt", "seccomp=/none.json"], "/none.json"),
+        (["--security-opt", "apparmor=no-such-profile"], "--security-opt: "),
         (["--memory-swap", "32m", "-m", "64m"], "--memory-swap"),
         (["--cpus", "1", "--cpu-quota", "1000"], "cpu"),
         (["--device", "/dev/no-such-device"], "/dev/no-such-device"),

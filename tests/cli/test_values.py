@@ -58,6 +58,8 @@ def value_of(flag: AnyFlag, text: str) -> object:
         (f.SECURITY_OPT, "no-new-privileges", [("no-new-privileges", "")]),
         (f.SECURITY_OPT, "no-new-privileges:true", [("no-new-privileges", "true")]),
         (f.SECURITY_OPT, "seccomp=unconfined", [("seccomp", "unconfined")]),
+        (f.SECURITY_OPT, "apparmor=a:b", [("apparmor", "a:b")]),
+        (f.SECURITY_OPT, "apparmor:unconfined", [("apparmor", "unconfined")]),
         (f.SECURITY_OPT, "label:disable", [("label", "disable")]),
         (f.DEVICE_RULE, "c 1:* rwm", ["c 1:* rwm"]),
         (f.TMPFS, "/run", [("/run", "")]),

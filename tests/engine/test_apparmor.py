@@ -189,6 +189,7 @@ DENIED = {
     "remount": "mount -o remount,bind,ro /dev/shm",
     "sysctl": ": >>/proc/sys/kernel/core_pattern",
     "sysctl sysrq": ": >>/proc/sys/kernel/sysrq",
+    "sysctl threads": ": >>/proc/sys/kernel/threads-max",
     "sysctl subfolder": ": >>/proc/sys/kernel/keys/maxkeys",
     "sysctl vm": ": >>/proc/sys/vm/swappiness",
     "sysctl net": ": >>/proc/sys/net/ipv4/ip_default_ttl",
