@@ -58,6 +58,9 @@ def test_install_and_install_again(wheel: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (prefix / "lib").iterdir()) == ["ardock", "systemd", "sysusers.d"]
     installed = unit((prefix / "lib/systemd/system/ardock.service").read_text())
     assert installed["Service"]["ExecStart"] == f"{prefix}/bin/ardock daemon"
+    stop = unit((prefix / "lib/systemd/system/ardock-shutdown.service").read_text())["Service"]["ExecStop"]
+    assert stop.count(f"{prefix}/bin/ardock ") == 2
+    assert "/usr/local" not in stop
     assert (prefix / "lib/sysusers.d/ardock.conf").read_text().splitlines()[-1] == "g ardock -"
     assert (prefix / "share/doc/ardock/protocol.md").exists()
 
@@ -90,3 +93,13 @@ def test_the_unit_ends_the_daemon_and_no_container() -> None:
     assert "Delegate" not in service
     assert "RuntimeDirectory" not in service  # systemd would remove it, exit records and all, with the service
     assert service["ExecStart"] == "/usr/local/bin/ardock daemon"
+
+
+def test_the_machines_end_is_no_business_of_the_services_stop() -> None:
+    """What stops the containers is started with the service, stopped before it when both are, and never because of it."""
+    parsed = unit(UNIT.with_name("ardock-shutdown.service").read_text())
+    assert unit(UNIT.read_text())["Unit"]["Wants"] == "ardock-shutdown.service"
+    assert "ardock.service" in parsed["Unit"]["After"].split()
+    assert not {"Requires", "BindsTo", "PartOf", "Requisite"} & set(parsed["Unit"])
+    assert parsed["Service"]["RemainAfterExit"] == "yes"
+    assert "ExecStart" not in parsed["Service"]

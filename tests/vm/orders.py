@@ -60,8 +60,11 @@ _EPILOGUE: Final = "exit $failed\n"
 # Names for `--tests`: pytest's arguments and whether the Rust tests run.
 SETS: Final = {
     "whole": ("tests/engine tests/cli tests/server tests/client tests/unit tests/protocol", True),
+    "systemd": ("tests/systemd", False),
     "smoke": ("tests/engine/test_run.py tests/engine/test_limits.py tests/engine/test_isolation.py", False),
 }
+# What a set ends with, instead of telling its result by itself.
+_ENDINGS: Final = {"systemd": "exec tests/systemd/poweroff $failed\n"}
 
 
 def chosen(name: str, pytest: str, rust: str, command: str) -> Orders:
@@ -74,5 +77,5 @@ def chosen(name: str, pytest: str, rust: str, command: str) -> Orders:
     if pytest:
         return Orders(program=_PROLOGUE + _pytest(pytest) + _EPILOGUE, rust=False)
     arguments, with_rust = SETS[name]
-    program = _PROLOGUE + (_RUST + _all_rust() if with_rust else "") + _pytest(arguments) + _EPILOGUE
-    return Orders(program=program, rust=with_rust)
+    program = _PROLOGUE + (_RUST + _all_rust() if with_rust else "") + _pytest(arguments)
+    return Orders(program=program + _ENDINGS.get(name, _EPILOGUE), rust=with_rust)
