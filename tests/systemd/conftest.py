@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.systemd.machine import CGROUP, SERVICE, SHUTDOWN, ardock, run, systemctl
+from tests.systemd.machine import CGROUP, SERVICE, SHUTDOWN, ardock, run, systemctl, until
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +37,12 @@ def service(installed: None) -> Iterator[None]:
 
 @pytest.fixture
 def clean(service: None) -> Iterator[None]:
-    """The service runs, without containers; afterwards as well, with what the manager says where a test has failed."""
+    """The service runs, without containers; and so it is afterwards."""
     systemctl("start", SERVICE, SHUTDOWN)
     yield
     systemctl("reset-failed", SERVICE, check=False)
     systemctl("start", SERVICE, SHUTDOWN)
     if names := ardock("ps", "-aq").split():
         ardock("rm", "-f", *names)
-    assert not [path for path in CGROUP.glob("ardock-*/*/*") if len(path.name) == 64]
+    # Folders go in the background, after the containers have been told of as gone.
+    until(lambda: not [path for path in CGROUP.glob("ardock-*/*/*") if len(path.name) == 64], "the last group's end")
