@@ -95,7 +95,7 @@ async def test_events_and_logs_go_on_across_many_broken_connections(
             # Once each of them got something through: a call that is broken again and again before that is given up.
             before = (len(seen), len(log))
             await trio.sleep(0.05)
-            while not done.is_set() and (len(seen) == before[0] or before[1] == len(log) < len(whole)):
+            while not done.is_set() and (len(seen) == before[0] or before[1] == len(log) < len(whole)):  # noqa: ASYNC110 - two lists are looked at
                 await trio.sleep(0.01)
             await served.stop()
             await served.start()
