@@ -19,7 +19,7 @@ def main() -> int:
     commands.add_parser("list", help="what can be booted")
     run = commands.add_parser("run", help="run tests in one machine after another")
     run.add_argument("boots", nargs="*", metavar="BOOT", help="all of them where none is named")
-    run.add_argument("--tests", choices=sorted(orders.SETS), default="whole", help="which (default: whole)")
+    run.add_argument("--tests", choices=sorted(orders.SETS), help="which; default: what the matrix says")
     run.add_argument("--pytest", default="", help="instead: arguments for pytest alone")
     run.add_argument("--rust", default="", help="instead: one Rust test binary, CRATE.TEST, with its arguments")
     run.add_argument("--command", dest="shell_command", default="", help="instead: a shell command")
@@ -51,7 +51,7 @@ def _one(machines: matrix.Matrix, name: str, options: argparse.Namespace) -> boo
                 artefacts.payload(image, orders.SHELL, wheel=artefacts.built_wheel(), rust=None)
                 machine.shell(machines, boot, image, kernel_log)
                 return True
-            text = orders.chosen(options.tests, options.pytest, options.rust, options.shell_command)
+            text = orders.chosen(options.tests or boot.tests, options.pytest, options.rust, options.shell_command)
             rust = artefacts.rust_binaries() if text.rust else None
             artefacts.payload(image, text.program, wheel=artefacts.built_wheel(), rust=rust)
             say(f"booting {name}: {boot.about}")

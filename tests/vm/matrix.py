@@ -39,6 +39,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         root: A key of `Matrix.root`.
         append: The kernel's command line, but for what the emulator needs.
         cgroup: What is mounted where systemd does not do it.
+        tests: The set of `tests.vm.orders.SETS` that is run where none is named.
         init: PID 1: busybox' init, which mounts what is needed and starts nothing else, or systemd.
     """
 
@@ -47,6 +48,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     root: str
     append: str
     cgroup: Literal["v2", "hybrid"]
+    tests: str = "whole"
     init: Literal["busybox", "systemd"] = "busybox"
 
 

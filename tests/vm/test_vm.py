@@ -54,10 +54,16 @@ def test_what_is_left_out_is_there_and_has_a_reason() -> None:
 
 
 def test_every_set_names_tests_that_are_there() -> None:
-    for arguments, _ in orders.SETS.values():
-        for word in arguments.split():
-            if not word.startswith("-"):
-                assert (artefacts.PROJECT / word.partition("::")[0]).exists(), word
+    for wanted in orders.SETS.values():
+        assert wanted.python or wanted.rust
+        for word in wanted.python.split():
+            assert (artefacts.PROJECT / word).exists(), word
+        for pattern in wanted.rust.split():
+            crate, _, test = pattern.partition(".")
+            folder = artefacts.PROJECT / "rust" / crate
+            assert (test == "*" and folder.is_dir()) or (folder / "tests" / f"{test}.rs").is_file(), pattern
+    for boot in matrix.read().boot.values():
+        assert boot.tests in orders.SETS
 
 
 def test_modules_are_loaded_after_what_they_need_and_those_built_in_not_at_all(tmp_path: Path) -> None:
