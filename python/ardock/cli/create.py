@@ -25,7 +25,7 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     import msgspec
 
     from ardock.cli.connection import connected
-    from ardock.model.errors import InvalidArgument, NotFound
+    from ardock.model.errors import InvalidArgument, NotFound, Unsupported
     from ardock.protocol.methods import CREATE, Create
 
     spec = spec_of(values, arguments, command="create")
@@ -38,7 +38,7 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
         engine = stack.enter_context(connected(settings))
         try:
             created = engine.call(CREATE, Create(spec=spec, remove=values.on(f.REMOVE)))
-        except (InvalidArgument, NotFound) as error:
+        except (InvalidArgument, NotFound, Unsupported) as error:
             raise CliError(in_flags(error.message), FAILED) from error
         if id_file is not None:
             id_file.write(created.id)

@@ -16,7 +16,7 @@ from ardock.cli.files import IdFile
 from ardock.cli.run_spec import in_flags
 from ardock.cli.streams import write_all, write_line
 from ardock.cli.terminal import our_size
-from ardock.model.errors import ArdockError, Conflict, InvalidArgument, NotFound, NotRunning
+from ardock.model.errors import ArdockError, Conflict, InvalidArgument, NotFound, NotRunning, Unsupported
 from ardock.protocol.methods import CREATE, KILL, REMOVE, START, WAIT, Create, Kill, Ref, Remove, Wait
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run(settings: Settings, request: RunRequest) -> int:
                 code = _run_one(engine, caught, request, id_file)
                 if code is not None:
                     return code
-        except (InvalidArgument, NotFound) as error:
+        except (InvalidArgument, NotFound, Unsupported) as error:
             raise CliError(in_flags(error.message), error.exit_code) from error
 
 
