@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,55 @@ async def test_a_killed_keeper_takes_its_containers_along_and_the_next_engine_re
             assert (await engine.containers.wait(record.id)).reason == "lost"
         await leftovers.no_containers(engine.id, engine.root)
         assert (await engine.containers.run(["true"], rootfs=rootfs)).exit_code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("deaf", ["a child in the host's pid namespace", "a set-user-id program"])
+def test_what_the_keepers_death_does_not_reach_is_killed_without_an_engine(
+    folders: Folders, rootfs: str, tmp_path: Path, deaf: str, number: signal.Signals
+) -> None:
+    """The parent's death signal is PID 1's alone, and forgotten by some execve: of set-user-id programs, by AppArmor.
+
+    SIGTERM goes to every process of the keeper's, as at the machine's end.
+    """
+    command = [sys.executable, "-m", "ardock.cli"]
+    command += ["--root", str(folders["root"]), "--run-dir", str(folders["run_dir"])]
+
+    def ardock_says(*words: str) -> str:
+        done = subprocess.run(
+            [*command, *words], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        return done.stdout.strip()
+
+    if deaf == "a set-user-id program":
+        root = tmp_path / "rootfs"
+        shutil.copytree(rootfs, root, symlinks=True)
+        program = root / "sleep"
+        shutil.copy2(root / "bin/busybox", program)
+        os.chown(program, 1000, 1000)
+        program.chmod(0o4755)
+        words, count = ["--rootfs", str(root), "/sleep", "1000"], 1
+    else:
+        words, count = ["--pid", "host", "--rootfs", rootfs, "sh", "-c", "sleep 1000 & sleep 1000"], 2
+    container = ardock_says("run", "-d", *words)
+    engine_id = (folders["root"] / "engine-id").read_text().strip()
+    until_processes(engine_id, count)
+    if number == signal.SIGKILL:
+        os.kill(keeper_of(folders, engine_id), number)
+    else:
+        for pid in leftovers.keepers(engine_id):
+            os.kill(pid, number)
+    until_processes(engine_id, 0)
+    assert ardock_says("wait", container) == "255"
+    ardock_says("rm", container)
+
+
+def until_processes(engine_id: str, count: int) -> None:
+    """Wait until so many run in containers."""
+    deadline = time.monotonic() + 20
+    while len(leftovers.processes(engine_id)) != count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(leftovers.processes(engine_id)) == count
 
 
 async def test_a_program_that_refuses_to_die_with_the_keeper_is_killed_by_the_next_engine(

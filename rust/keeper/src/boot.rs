@@ -99,7 +99,7 @@ fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, OwnCgr
     not_its_own.extend(run.descriptors());
     not_its_own.extend(ready.map(AsFd::as_fd));
     // SAFETY: no thread has been made yet.
-    let zygote = unsafe { zygote::start(&home, &slots, &not_its_own) }.map_err(because("fork the zygote"))?;
+    let zygote = unsafe { zygote::start(&home, &slots, config, &not_its_own) }.map_err(because("fork the zygote"))?;
     drop(not_its_own);
 
     let descriptors = raise_descriptors();

@@ -89,7 +89,13 @@ impl Config {
     /// The parent of its containers' control groups.
     #[must_use]
     pub fn cgroup_parent(&self) -> String {
-        format!("ardock-{}/k{}", self.engine, self.number)
+        format!("{}/{}", self.engine_cgroup(), self.containers_cgroup())
+    }
+
+    /// That parent's name beneath [`Self::engine_cgroup`].
+    #[must_use]
+    pub fn containers_cgroup(&self) -> String {
+        format!("k{}", self.number)
     }
 
     /// Whether a control group is this engine's.
