@@ -41,7 +41,7 @@ def test_exit_codes_are_dockers(ardock: Ardock, command: list[str], code: int) -
 
 def test_a_program_that_a_signal_ends_gives_128_and_the_signal(ardock: Ardock) -> None:
     with ardock.start("--pid", "host", "sh", "-c", "echo ready; kill -USR1 $$; sleep 5") as process:
-        assert process.wait(10) == 128 + 10
+        assert process.wait(60) == 128 + 10
 
 
 # Options, what to run, and its output.
