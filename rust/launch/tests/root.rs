@@ -400,6 +400,43 @@ fn masked_paths_are_empty_and_read_only_ones_take_no_write() {
     });
 }
 
+/// openat2(2) beneath a root gives up (EAGAIN) on a `..` while something is renamed or mounted anywhere.
+#[test]
+fn a_link_upwards_is_followed_while_others_rename_and_mount() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::prepare(|_, rootfs| {
+            std::fs::create_dir(rootfs.join("secret")).unwrap();
+            std::fs::create_dir_all(rootfs.join("a/b/c/d")).unwrap();
+            symlink("../../../../a/b/../../a/b/c/../../../secret", rootfs.join("a/b/c/d/up")).unwrap();
+            vec![]
+        });
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let folder = std::env::temp_dir().join(format!("ardock-rename-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (one, other) = (folder.join("one"), folder.join("other"));
+                std::fs::write(&one, "").unwrap();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::fs::rename(&one, &other).unwrap();
+                    std::fs::rename(&other, &one).unwrap();
+                }
+            });
+            let mut spec = bench.shell("true");
+            spec.readonly.extend((0..40).map(|_| "/a/b/c/d/up".to_owned()));
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                for _ in 0..20 {
+                    assert_eq!(bench.run(&spec).code, 0);
+                }
+            }));
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(ended.is_ok(), "a launch failed");
+        });
+        std::fs::remove_dir_all(&folder).unwrap();
+    });
+}
+
 #[test]
 fn a_mask_through_a_link_of_the_image_hides_what_lies_beneath_the_root() {
     needs_root!();

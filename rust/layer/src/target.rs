@@ -26,6 +26,8 @@ use crate::{Cancelled, Result};
 
 /// How names are resolved: no way out, no /proc links on the way.
 pub(crate) const BENEATH: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+/// How often a lookup that others have disturbed is begun anew: more often in a row than chance gives.
+const LOOKUPS: usize = 1000;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
@@ -302,7 +304,15 @@ impl Target {
 
     fn open_at(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
-        fs::openat2(&self.root, path, OFlags::RDONLY | DIRECTORY | flags, Mode::empty(), BENEATH)
+        let mut opened = Err(Errno::AGAIN);
+        // A mount or a rename anywhere on the machine, while a link's `..` is resolved, is EAGAIN (openat2(2)).
+        for _ in 0..LOOKUPS {
+            opened = fs::openat2(&self.root, path, OFlags::RDONLY | DIRECTORY | flags, Mode::empty(), BENEATH);
+            if !matches!(opened, Err(Errno::AGAIN)) {
+                break;
+            }
+        }
+        opened
     }
 }
 

@@ -82,9 +82,24 @@ fn text_or_null(path: Option<&CStr>) -> usize {
     path.map_or(0, text)
 }
 
+/// How often a lookup is begun anew that somebody else's mount or rename has
+/// disturbed: more often in a row than chance gives.
+pub const LOOKUPS: usize = 1000;
+
 /// openat2(2).
+///
+/// Where a `..` is resolved beneath a root, a mount, unmount or rename anywhere
+/// on the machine during the lookup is EAGAIN: the kernel cannot tell whether
+/// the `..` has led out. Containers being launched mount all the time.
 pub fn openat2(dir: i32, path: &CStr, how: &OpenHow) -> Outcome {
-    call!(libc::SYS_openat2, dir, text(path), core::ptr::from_ref(how), core::mem::size_of::<OpenHow>())
+    let mut outcome = Err(libc::EAGAIN);
+    for _ in 0..LOOKUPS {
+        outcome = call!(libc::SYS_openat2, dir, text(path), core::ptr::from_ref(how), core::mem::size_of::<OpenHow>());
+        if outcome != Err(libc::EAGAIN) {
+            break;
+        }
+    }
+    outcome
 }
 
 /// openat(2).

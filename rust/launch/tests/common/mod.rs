@@ -77,9 +77,19 @@ pub fn alone_for(limit: Duration, test: impl FnOnce() + Send + 'static) {
             std::panic::resume_unwind(panic);
         }
     });
+    let limit = limit * patience();
     assert!(wait.recv_timeout(limit).is_ok(), "the test has not ended after {limit:?}");
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// How many times as long as usual a test may take: an emulated machine is slow.
+fn patience() -> u32 {
+    if std::env::var_os("ARDOCK_VM").is_some() {
+        10
+    } else {
+        1
     }
 }
 
