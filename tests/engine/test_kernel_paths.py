@@ -52,13 +52,24 @@ async def test_containers_run_the_same_without_what_newer_kernels_have(
     without: str, tmp_path: Path, rootfs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARDOCK_KERNEL_WITHOUT", without)
+    paths = layers(tmp_path, 5, rootfs)
+    async with own_engine(tmp_path / "root", tmp_path / "run") as engine:
+        for scratch in ("disk", "memory"):
+            assert await seen(engine, paths, scratch) == [b"0", b"4"]
+        result = await engine.containers.run(["sh", "-c", "echo 1 > /proc/sys/kernel/panic"], rootfs=rootfs)
+        assert result.exit_code == 1
+        assert b"Read-only file system" in result.stderr
+
+
+@pytest.mark.parametrize("without", ["", "lowerdir+"])
+async def test_as_many_layers_as_docker_takes(
+    without: str, tmp_path: Path, rootfs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARDOCK_KERNEL_WITHOUT", without)
     paths = layers(tmp_path, 127, rootfs)
     async with own_engine(tmp_path / "root", tmp_path / "run") as engine:
         for scratch in ("disk", "memory"):
             assert await seen(engine, paths, scratch) == [b"0", b"126"]
-        result = await engine.containers.run(["sh", "-c", "echo 1 > /proc/sys/kernel/panic"], rootfs=rootfs)
-        assert result.exit_code == 1
-        assert b"Read-only file system" in result.stderr
 
 
 @pytest.mark.parametrize("without", ["", "lowerdir+"])
@@ -68,8 +79,7 @@ async def test_as_many_layers_as_overlay_takes(
     monkeypatch.setenv("ARDOCK_KERNEL_WITHOUT", without)
     paths = layers(tmp_path, MOST_LAYERS, rootfs)
     async with own_engine(tmp_path / "root", tmp_path / "run") as engine:
-        for scratch in ("disk", "memory"):
-            assert await seen(engine, paths, scratch) == [b"0", str(MOST_LAYERS - 1).encode()]
+        assert await seen(engine, paths, "disk") == [b"0", str(MOST_LAYERS - 1).encode()]
         with pytest.raises(ardock.InvalidArgument, match="501 are given, and the overlay file system takes 500"):
             await engine.containers.run(["true"], layers=[str(tmp_path), *paths])
 
