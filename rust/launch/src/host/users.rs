@@ -34,7 +34,7 @@ pub fn resolve_user(layers: &[BorrowedFd<'_>], user: &str, extra: &[String]) -> 
     resolve(&passwd, &group, user, extra)
 }
 
-fn beneath(root: &BorrowedFd<'_>, path: &str) -> Result<OwnedFd, rustix::io::Errno> {
+fn beneath(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, rustix::io::Errno> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let mut opened = Err(rustix::io::Errno::AGAIN);
     // EAGAIN: see `sys::openat2`.
@@ -51,7 +51,7 @@ fn read_first(layers: &[BorrowedFd<'_>], path: &str) -> Result<String, LaunchErr
     for layer in layers {
         // Looked at before it is opened: an image may have a device node there,
         // and opening one can do anything.
-        let opened: Result<OwnedFd, _> = beneath(layer, path).and_then(|place| {
+        let opened: Result<OwnedFd, _> = beneath(*layer, path).and_then(|place| {
             let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
             if kind != rustix::fs::FileType::RegularFile {
                 return Err(rustix::io::Errno::NOENT);
