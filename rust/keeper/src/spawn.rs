@@ -75,7 +75,7 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// The keeper's own words.
-    #[error("the keeper could not {0}")]
+    #[error("could not {0}")]
     Keeper(String),
     /// It said nothing.
     #[error("the keeper ended before it was ready")]
@@ -101,9 +101,11 @@ pub fn spawn(spawn: &Spawn<'_>) -> Result<(), SpawnError> {
     let (ready, its_ready) = pipe_with(PipeFlags::CLOEXEC).map_err(system("make a pipe"))?;
     let null = rustix::fs::openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(system("open /dev/null"))?;
-    // Out of the way of the numbers that they get in the child.
-    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, FIRST_FREE).map_err(system("copy a descriptor"));
-    let (program, its_ready, null) = (high(&program)?, high(&its_ready)?, high(&null)?);
+    // Out of the way of the numbers that they get in the child. The first
+    // descriptor is closed: while the pipe had another writer, the end of a
+    // keeper that fails would not be seen.
+    let high = |fd: OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, FIRST_FREE).map_err(system("copy a descriptor"));
+    let (program, its_ready, null) = (high(program)?, high(its_ready)?, high(null)?);
 
     let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| SpawnError::Invalid("a path holds a zero byte"));
     let arguments = [

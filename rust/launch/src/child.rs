@@ -519,7 +519,32 @@ fn mask(root: i32, path: &CStr) -> Result<(), i32> {
         Err(libc::ENOENT) => return Ok(()),
         other => other?,
     };
-    let empty = if sys::mode_of(place)? & libc::S_IFMT == libc::S_IFDIR { c"/empty/dir" } else { c"/empty/file" };
-    let tree = sys::clone_tree(libc::AT_FDCWD, empty, 0)? as i32;
+    let folder = sys::mode_of(place)? & libc::S_IFMT == libc::S_IFDIR;
+    let tree = match sys::clone_tree(libc::AT_FDCWD, if folder { c"/empty/dir" } else { c"/empty/file" }, 0) {
+        Err(libc::ENOENT) => own_empty(folder)?,
+        other => other? as i32,
+    };
     attach_and_close(tree, place)
+}
+
+/// An empty file or folder of the container's own tmpfs, where the kernel has
+/// no overlay and the launcher none that stays read-only. With CAP_SYS_ADMIN a
+/// container may make it writable; what it then writes, it alone sees.
+fn own_empty(folder: bool) -> Result<i32, i32> {
+    const HERE: i32 = libc::AT_FDCWD;
+    let at = if folder { c"/stage/empty-dir" } else { c"/stage/empty-file" };
+    let made = if folder {
+        sys::mkdirat(HERE, at, 0o555)
+    } else {
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+        sys::openat(HERE, at, flags, 0o444).and_then(|fd| sys::close(fd as i32))
+    };
+    match made {
+        Ok(_) | Err(libc::EEXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let tree = sys::clone_tree(HERE, at, 0)? as i32;
+    let attr = MountAttr { set: sys::ATTR_RDONLY | KERNEL_ATTR, ..MountAttr::default() };
+    sys::mount_setattr(tree, c"", sys::AT_EMPTY, &attr)?;
+    Ok(tree)
 }

@@ -10,7 +10,7 @@
 //! | `/c/<hierarchy>` | the cgroup hierarchies |
 //! | `/store` | the engine's root folder |
 //! | `/roots/<key>` | root file systems the engine has handed over |
-//! | `/empty/dir`, `/empty/file` | what masks are made of, on a superblock that nobody can make writable |
+//! | `/empty/dir`, `/empty/file` | what masks are made of, on a superblock that nobody can make writable; not there where the kernel has no overlay |
 //! | `/stage` | an empty folder: each container mounts its tmpfs here, in its own copy |
 //! | `/dev/null` | the null device, under the name by which a container sees its streams |
 
@@ -25,7 +25,7 @@ use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use crate::cgroup::{self, Hierarchies};
 use crate::error::{LaunchError, Step};
-use crate::kernel::Features;
+use crate::kernel::{Feature, Features};
 use crate::launch::Parent;
 use crate::sys;
 
@@ -97,6 +97,13 @@ impl Home {
         let mountinfo = std::fs::read_to_string(table)
             .map_err(|error| LaunchError::os(Step::Proc, table, error.raw_os_error().unwrap_or(0)))?;
         let found = cgroup::find(&mountinfo);
+        if found.is_empty() {
+            return Err(LaunchError::because(
+                Step::Cgroup,
+                "",
+                "no cgroup file system is mounted, and each container has a group: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+            ));
+        }
 
         // Everything of the host's is cloned while its paths still resolve.
         let mut parts: Vec<(String, OwnedFd)> = Vec::new();
@@ -156,12 +163,17 @@ impl Home {
         // writable. A tmpfs, however it is mounted, a container with
         // CAP_SYS_ADMIN could remount, and write what others would then see
         // behind their masks.
-        let flags = rustix::mount::MountFlags::RDONLY
-            | rustix::mount::MountFlags::NOSUID
-            | rustix::mount::MountFlags::NODEV
-            | rustix::mount::MountFlags::NOEXEC;
-        rustix::mount::mount("empty", "/empty", "overlay", flags, c"lowerdir=/masks/a:/masks/b")
-            .map_err(failed("/empty"))?;
+        let kernel = Features::probe().without(config.absent);
+        if kernel.has(Feature::Overlay) {
+            let flags = rustix::mount::MountFlags::RDONLY
+                | rustix::mount::MountFlags::NOSUID
+                | rustix::mount::MountFlags::NODEV
+                | rustix::mount::MountFlags::NOEXEC;
+            rustix::mount::mount("empty", "/empty", "overlay", flags, c"lowerdir=/masks/a:/masks/b")
+                .map_err(failed("/empty"))?;
+        }
+        // Else the folder stays empty, by which a child knows that it makes
+        // what it masks with itself.
 
         let own = rustix::process::getpid();
         Ok(Self {
@@ -171,7 +183,7 @@ impl Home {
                 .and_then(|pidfd| rustix::io::fcntl_dupfd_cloexec(&pidfd, 3))
                 .map_err(failed("the keeper's pidfd"))?,
             kcore: std::path::Path::new("/proc/kcore").exists(),
-            kernel: Features::probe().without(config.absent),
+            kernel,
             failpoint: AtomicU32::new(NO_FAILPOINT),
         })
     }

@@ -78,6 +78,12 @@ impl OverlayPlan {
                 (format!("{dir}/u"), format!("{dir}/w"), *volatile && !keep)
             }
         };
+        if !kernel.has(Feature::Overlay) {
+            return Err(LaunchError::os(Step::Root, "", libc::ENODEV).hint(
+                "the kernel has no overlay file system (CONFIG_OVERLAY_FS; modprobe overlay), which layers and scratch \
+                 need; a single folder runs without by --scratch none",
+            ));
+        }
         if layers.len() > MOST_LOWERS {
             return Err(LaunchError::because(
                 Step::Root,

@@ -43,6 +43,7 @@ class Machine:
         may_ask: The kernel tells this process which file systems it has.
         memfd: errno of making an executable memfd.
         features: What its kernel has.
+        device_programs: Why it takes no device rules on control groups of version 2; empty where it does.
         room: What its file systems have free.
     """
 
@@ -52,7 +53,10 @@ class Machine:
         self.loadable: set[str] = set()
         self.may_ask = True
         self.memfd = 0
-        self.features = dict.fromkeys(("lowerdir+", "open_tree_attr", "mfd_exec", "memfd", "idmap", "proc_pidns"), True)
+        self.device_programs = ""
+        self.features = dict.fromkeys(
+            ("overlay", "lowerdir+", "open_tree_attr", "mfd_exec", "memfd", "idmap", "proc_pidns"), True
+        )
         self.room = Space(free_bytes=100 << 30, free_inodes=1_000_000)
         self.write("/proc/sys/kernel/osrelease", "6.1.0-13-amd64\n")
         self.write(
@@ -151,4 +155,5 @@ class Machine:
             filesystem=self._filesystem,
             space=lambda path: self.room,
             features=lambda: self.features,
+            device_programs=lambda: self.device_programs,
         )

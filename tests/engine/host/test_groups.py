@@ -99,6 +99,12 @@ MISSING: dict[str, tuple[Callable[[Machine], None], str, str, str]] = {
         "mount -t cgroup -o pids pids /sys/fs/cgroup/pids",
     ),
     "v1 without devices": (lambda m: m.mounts(without("devices")), "devices controller", "CAP_MKNOD", "-o devices"),
+    "v2 without device programs": (
+        lambda m: setattr(m, "device_programs", "could not load a program: Invalid argument"),
+        "device rules",
+        "CAP_MKNOD",
+        "CONFIG_CGROUP_BPF",
+    ),
     "hybrid with memory on version 2": (
         memory_on_version_2_alone,
         "memory controller",

@@ -256,6 +256,8 @@ def test_limits_of_some_containers_do_not_bind_all(machine: Machine, name: str) 
 def test_keepers_are_counted_as_they_count_themselves(machine: Machine) -> None:
     """The constants are the keeper's own; read from its sources, so that neither drifts."""
     sources = "".join(file.read_text() for file in (TOP / "rust/keeper/src").glob("*.rs"))
+    if not sources:
+        pytest.skip("the keeper's sources are not on this machine")
     assert f"MAX_DESCRIPTORS: u32 = {DESCRIPTORS};" in sources
     assert f"OTHER_DESCRIPTORS: u32 = {KEEPER_DESCRIPTORS};" in sources
     bound = next(bound for bound in examined(machine).bounds if bound.name == "RLIMIT_NOFILE")

@@ -46,15 +46,7 @@ def control_groups(host: Host, cgroups: Cgroups) -> Iterator[Check]:
             found="yes" if there else f"no: {purpose} will be refused; containers without such a limit run",
             remedy="" if there else _remedy(host, controller, cgroups),
         )
-    if cgroups.version == 1:
-        there = cgroups.has("devices")
-        yield Check(
-            group=_GROUP,
-            name="devices controller",
-            status="ok" if there else "note",
-            found="yes" if there else "no: containers get no CAP_MKNOD, since no rules bind the devices that they make",
-            remedy="" if there else _remedy(host, "devices", cgroups),
-        )
+    yield _devices(host, cgroups)
     if cgroups.has("memory"):
         yield _swap(host, cgroups)
 
@@ -107,6 +99,24 @@ def _delegation(cgroups: Cgroups) -> Check:
             f"{cgroups.v2}/init when the first container starts",
         )
     return Check(group=_GROUP, name=name, status="ok", found="inside of a container" if cgroups.v2_type else "yes")
+
+
+def _devices(host: Host, cgroups: Cgroups) -> Check:
+    """Rules on devices: a controller of version 1, programs of the kernel's on version 2."""
+    if cgroups.version == 1:
+        name, lacks = "devices controller", "" if cgroups.has("devices") else "no"
+        remedy = _remedy(host, "devices", cgroups)
+    else:
+        name, lacks = "device rules", host.device_rules_refused()
+        remedy = "boot a kernel with CONFIG_CGROUP_BPF and CONFIG_BPF_SYSCALL; in a container, start that one with --privileged"
+    without = "containers get no CAP_MKNOD and cannot open device nodes outside of their /dev"
+    return Check(
+        group=_GROUP,
+        name=name,
+        status="note" if lacks else "ok",
+        found=f"{lacks}: {without}" if lacks else "yes",
+        remedy=remedy if lacks else "",
+    )
 
 
 def _remedy(host: Host, controller: str, cgroups: Cgroups) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from ardock import _core
 from ardock.engine.facts import in_user_namespace
 from ardock.engine.kernel_paths import KernelPath, kernel_features, kernel_paths
 
@@ -112,6 +113,7 @@ class Host:
         filesystem: As `filesystem_errno`.
         space: As `space_of`; given paths beneath `prefix`.
         features: As `kernel_features`.
+        device_programs: As `_core.device_programs`.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Host:
         filesystem: Callable[[str], int] = filesystem_errno,
         space: Callable[[Path], Space] = space_of,
         features: Callable[[], dict[str, bool]] = kernel_features,
+        device_programs: Callable[[], str] = _core.device_programs,
     ) -> None:
         self._prefix = prefix
         self._call = call
@@ -130,6 +133,7 @@ class Host:
         self._filesystem = filesystem
         self._space = space
         self._features = features
+        self._device_programs = device_programs
 
     def __repr__(self) -> str:
         return f"<Host at {self._prefix}>"
@@ -203,6 +207,10 @@ class Host:
         """Which ways are taken on this kernel. Only root can find out."""
         return kernel_paths(self._features())
 
+    def device_rules_refused(self) -> str:
+        """Why the kernel takes no device rules on control groups of version 2; empty where it does or only root can tell."""
+        return self._device_programs() if self._may_mount() else ""
+
     def executable_memfd(self) -> bool:
         """Whether a program may be run from a memfd (``vm.memfd_noexec`` below 2)."""
         # EINVAL: a kernel before 6.3, where every memfd may be executed and the flag is not known.
@@ -214,7 +222,8 @@ class Host:
         /proc/filesystems names only those that are loaded, and a mount loads what is missing.
         """
         if any(line.split()[-1:] == [name] for line in self.lines("/proc/filesystems")):
-            return True
+            # What was declared absent (ARDOCK_KERNEL_WITHOUT) is not used.
+            return name != "overlay" or not self._may_mount() or self._features()["overlay"]
         found = self._filesystem(name)
         if found not in {errno.EPERM, errno.ENOSYS}:
             return found == 0

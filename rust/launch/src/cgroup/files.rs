@@ -58,6 +58,32 @@ pub(super) fn rmdir(base: &OwnedFd, path: &str) -> Result<(), i32> {
     rustix::fs::unlinkat(base, path, AtFlags::REMOVEDIR).map_err(number)
 }
 
+/// How deep groups inside of a container's are looked for: an ardock in an
+/// ardock in an ardock has eight.
+const DEPTH: usize = 16;
+
+/// rmdir, of the groups beneath it first: a container whose control groups are
+/// writable (`--privileged`) may have made some.
+pub(super) fn rmdir_tree(base: &OwnedFd, path: &str) -> Result<(), i32> {
+    rmdir_to(base, path, DEPTH)
+}
+
+fn rmdir_to(base: &OwnedFd, path: &str, depth: usize) -> Result<(), i32> {
+    match rmdir(base, path) {
+        Err(libc::EBUSY) if depth > 0 => {
+            let beneath = folders(base, path);
+            if beneath.is_empty() {
+                return Err(libc::EBUSY);
+            }
+            for name in beneath {
+                rmdir_to(base, &format!("{path}/{name}"), depth - 1)?;
+            }
+            rmdir(base, path)
+        }
+        other => other,
+    }
+}
+
 /// Names of the folders in a folder.
 pub(super) fn folders(base: &OwnedFd, path: &str) -> Vec<String> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -78,6 +104,19 @@ pub(super) fn procs(base: &OwnedFd, folder: &str) -> Vec<i32> {
     // A number cut short would be another process's.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
+}
+
+/// The same, and those in the groups beneath.
+pub(super) fn procs_below(base: &OwnedFd, folder: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    let mut left = vec![(folder.to_owned(), 0)];
+    while let Some((folder, depth)) = left.pop() {
+        found.extend(procs(base, &folder));
+        if depth < DEPTH {
+            left.extend(folders(base, &folder).into_iter().map(|name| (format!("{folder}/{name}"), depth + 1)));
+        }
+    }
+    found
 }
 
 /// How many.

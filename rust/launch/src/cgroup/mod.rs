@@ -7,7 +7,9 @@
 
 mod devices;
 mod files;
+mod nested;
 mod oom;
+mod trouble;
 mod v1;
 mod v2;
 
@@ -181,7 +183,7 @@ impl Hierarchies {
         match self {
             Self::V1(all) => v1::tasks_of(all, parent, name, groups),
             Self::V2(unified) => {
-                let file = format!("{parent}/{name}/cgroup.procs");
+                let file = format!("{}/cgroup.procs", v2::group_of(groups, &format!("{parent}/{name}")));
                 files::open_write(&unified.base, &file)
                     .map(|fd| vec![fd])
                     .map_err(|errno| LaunchError::os(Step::Cgroup, file, errno))
@@ -233,7 +235,7 @@ impl Hierarchies {
         let mut first = Ok(());
         for base in bases {
             let path = format!("{parent}/{name}");
-            match files::rmdir(base, &path) {
+            match files::rmdir_tree(base, &path) {
                 Ok(()) | Err(libc::ENOENT) => {}
                 Err(errno) => {
                     first = first.and(Err(LaunchError::os(Step::Cgroup, path, errno)));
@@ -280,7 +282,7 @@ impl Hierarchies {
         loop {
             let mut alive = 0;
             for base in self.bases() {
-                for pid in files::procs(base, &folder) {
+                for pid in files::procs_below(base, &folder) {
                     alive += 1;
                     files::kill(pid);
                 }
@@ -306,7 +308,7 @@ impl Hierarchies {
         let mut first = Ok(());
         for base in self.bases() {
             for child in files::folders(base, parent) {
-                let _busy = files::rmdir(base, &format!("{parent}/{child}"));
+                let _busy = files::rmdir_tree(base, &format!("{parent}/{child}"));
             }
             match files::rmdir(base, parent) {
                 Ok(()) | Err(libc::ENOENT) => {}

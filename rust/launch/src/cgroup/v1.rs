@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{files, Prepared};
+use super::{files, trouble, Prepared};
 use crate::error::{LaunchError, Step};
 use crate::spec::{Cgroup, DeviceRule, Resources};
 
@@ -45,7 +45,8 @@ impl Hierarchy {
 
     pub(super) fn make_parent(&self, parent: &str) -> Result<(), LaunchError> {
         let failed = |errno| LaunchError::os(Step::Cgroup, format!("{}:{parent}", self.name), errno);
-        files::mkdir_all(&self.base, parent).map_err(failed)?;
+        files::mkdir_all(&self.base, parent)
+            .map_err(|errno| trouble::make(&format!("{}:{parent}", self.name), errno))?;
         if self.has("cpuset") {
             // A new cpuset is empty and takes no task: each level gets what
             // the level above it has.
@@ -95,8 +96,7 @@ impl Hierarchy {
     /// The container's folder. One that exists is another container's.
     fn make(&self, spec: &Cgroup) -> Result<(), LaunchError> {
         let folder = format!("{}/{}", spec.parent, spec.name);
-        files::mkdir(&self.base, &folder)
-            .map_err(|errno| LaunchError::os(Step::Cgroup, format!("{}:{folder}", self.name), errno))
+        files::mkdir(&self.base, &folder).map_err(|errno| trouble::make(&format!("{}:{folder}", self.name), errno))
     }
 
     /// Limits it; returns its `tasks` file.
@@ -231,7 +231,10 @@ fn unsupported(all: &[Hierarchy], resources: &Resources) -> Result<(), LaunchErr
             return Err(LaunchError::because(
                 Step::Cgroup,
                 format!("limit of the {controller} controller"),
-                format!("no {controller} hierarchy is mounted on this host; leave the limit out or mount it"),
+                format!(
+                    "no {controller} hierarchy is mounted on this host: leave the limit out; ardock doctor says how to \
+                     have it"
+                ),
             ));
         }
     }

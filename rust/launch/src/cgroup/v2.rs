@@ -5,14 +5,14 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 
 use super::devices::DevicePrograms;
-use super::{files, Prepared};
+use super::{files, nested, trouble, Prepared};
 use crate::error::{LaunchError, Step};
 use crate::spec::{Cgroup, Resources};
 
 /// Makes the parent and enables the controllers along the way.
 pub(super) fn make_parent(base: &OwnedFd, parent: &str) -> Result<(), LaunchError> {
     let failed = |what: String| move |errno| LaunchError::os(Step::Cgroup, what, errno);
-    files::mkdir_all(base, parent).map_err(failed(parent.to_owned()))?;
+    files::mkdir_all(base, parent).map_err(|errno| trouble::make(parent, errno))?;
     let mut level = String::new();
     for part in std::iter::once("").chain(parent.split('/')) {
         if !part.is_empty() {
@@ -23,11 +23,26 @@ pub(super) fn make_parent(base: &OwnedFd, parent: &str) -> Result<(), LaunchErro
         for controller in ["memory", "pids", "cpu", "cpuset"] {
             if available.split_whitespace().any(|name| name == controller) {
                 let file = format!("{prefix}cgroup.subtree_control");
-                files::write(base, &file, &format!("+{controller}")).map_err(failed(file.clone()))?;
+                let enable = || files::write(base, &file, &format!("+{controller}"));
+                let enabled = match enable() {
+                    Err(libc::EBUSY) if level.is_empty() && nested::make_room(base) => enable(),
+                    other => other,
+                };
+                enabled.map_err(|errno| trouble::enable(&file, controller, errno))?;
             }
         }
     }
     Ok(())
+}
+
+/// The group of a container's first process: `own`, or one beneath it. A
+/// container whose control groups are writable may have put its processes into
+/// groups beneath, so as to limit them, and then nobody may be in its own
+/// (`EBUSY`). `groups` is /proc/PID/cgroup.
+pub(super) fn group_of<'a>(groups: &'a str, own: &'a str) -> &'a str {
+    let found = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    // One that was moved away from outside is no place for us.
+    found.filter(|group| group.strip_prefix(own).is_some_and(|below| below.starts_with('/'))).unwrap_or(own)
 }
 
 /// cgroup v1 shares (2 to 262,144) as a v2 weight (1 to 10,000): the curve
@@ -91,6 +106,20 @@ fn writes(resources: &Resources) -> Result<Vec<(&'static str, String)>, LaunchEr
     Ok(writes)
 }
 
+/// Sets one limit.
+fn limit(base: &OwnedFd, folder: &str, file: &str, value: &str) -> Result<(), LaunchError> {
+    match files::write(base, &format!("{folder}/{file}"), value) {
+        Ok(()) => Ok(()),
+        // Without the controller there is no limit to be lifted.
+        Err(libc::ENOENT) if value == "max" => Ok(()),
+        Err(libc::ENOENT) => {
+            let controller = file.split('.').next().unwrap_or_default();
+            Err(trouble::limit(controller, &format!("{file} = {value}")))
+        }
+        Err(errno) => Err(LaunchError::os(Step::Cgroup, format!("{file} = {value}"), errno)),
+    }
+}
+
 /// The one hierarchy, and what was loaded for its groups.
 #[derive(Debug)]
 pub struct Unified {
@@ -108,12 +137,11 @@ impl Unified {
     pub(super) fn prepare(&self, spec: &Cgroup) -> Result<Prepared, LaunchError> {
         let base = &self.base;
         let folder = format!("{}/{}", spec.parent, spec.name);
-        let failed = |what: String| move |errno| LaunchError::os(Step::Cgroup, what, errno);
         let writes = writes(&spec.resources)?;
-        files::mkdir(base, &folder).map_err(failed(folder.clone()))?;
+        files::mkdir(base, &folder).map_err(|errno| trouble::make(&folder, errno))?;
         let outcome = (|| {
             for (file, value) in writes {
-                files::write(base, &format!("{folder}/{file}"), &value).map_err(failed(format!("{file} = {value}")))?;
+                limit(base, &folder, file, &value)?;
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let into = rustix::fs::openat(base, folder.as_str(), flags, Mode::empty())
@@ -149,6 +177,15 @@ mod tests {
         // Around the ends, as opencontainers/cgroups tests them; what runc issue 4896 shows.
         assert_eq!([1, 3, 262_143, 262_145].map(weight), [1, 2, 10_000, 10_000]);
         assert_eq!([512, 2000].map(weight), [59, 170]);
+    }
+
+    #[test]
+    fn a_program_joins_the_group_of_the_first_one_beneath_the_containers_own() {
+        let own = "ardock-1/k1/abc";
+        assert_eq!(group_of("0::/ardock-1/k1/abc/init\n", own), "ardock-1/k1/abc/init");
+        for elsewhere in ["0::/ardock-1/k1/abc\n", "0::/ardock-1/k1/abcd/init\n", "0::/\n", "", "3:pids:/a\n"] {
+            assert_eq!(group_of(elsewhere, own), own);
+        }
     }
 
     #[test]

@@ -51,6 +51,16 @@ pub(super) fn explain(mut error: LaunchError) -> LaunchError {
             "the profile that this engine itself runs under does not allow it"
         }
         (Step::Apparmor, libc::ENOENT | libc::EINVAL) => "AppArmor is not enabled, or has no such profile loaded",
+        (Step::Root, libc::EINVAL) => {
+            "an overlay takes no scratch on another overlay, on a network or a FAT file system (--scratch memory needs \
+             none), and no layers that are overlays of overlays"
+        }
+        (Step::Seccomp, libc::EINVAL | libc::ENOSYS) => {
+            "the kernel has no system call filters (CONFIG_SECCOMP_FILTER); --security-opt seccomp=unconfined runs without"
+        }
+        (Step::JoinCgroup, libc::EBUSY) => {
+            "the container has put its processes into groups of its own, and the kernel lets none stand beside them"
+        }
         (Step::JoinCgroup, libc::ENOSPC) => "the cpuset has no cpus or memory nodes",
         (Step::JoinCgroup | Step::Clone, libc::EAGAIN) => "the limit on processes leaves no room",
         _ => "",
