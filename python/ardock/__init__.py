@@ -57,7 +57,17 @@ if TYPE_CHECKING:
     from ardock.model.image import ImageInfo
     from ardock.model.logs import LogGap, LogQuery, LogRecord
     from ardock.model.records import Adopted, ExitRecord, RunResult, Timings
-    from ardock.model.spec import ContainerOptions, ContainerSpec, Device, ExecSpec, LogOptions, Mount, Ulimit
+    from ardock.model.spec import (
+        ContainerOptions,
+        ContainerSpec,
+        Device,
+        ExecSpec,
+        LogOptions,
+        Mount,
+        ThrottleDevice,
+        Ulimit,
+        WeightDevice,
+    )
 
 _WHERE: Final = {
     "ardock.client": ("connect",),
@@ -131,7 +141,9 @@ _WHERE: Final = {
         "ExecSpec",
         "LogOptions",
         "Mount",
+        "ThrottleDevice",
         "Ulimit",
+        "WeightDevice",
     ),
 }
 _MODULES: Final = {name: module for module, names in _WHERE.items() for name in names}
@@ -191,9 +203,11 @@ __all__ = [
     "RunResult",
     "RunningContainer",
     "RunningProgram",
+    "ThrottleDevice",
     "Timings",
     "Ulimit",
     "Unsupported",
+    "WeightDevice",
     "connect",
     "open_engine",
 ]

@@ -127,6 +127,15 @@ BAD = [
     ("--mount", "type=bind,source=/a", "target is required"),
     ("--mount", "type=tmpfs,target=/a,tmpfs-mode=9", "octal"),
     ("--device-cgroup-rule", "x", "a rule such as"),
+    ("--blkio-weight", "x", "a whole number"),
+    ("--blkio-weight-device", "/dev/sda", "bad format: /dev/sda"),
+    ("--blkio-weight-device", "sda:10", "bad format for device path: sda:10"),
+    ("--blkio-weight-device", "/dev/sda:9", "invalid weight for device: /dev/sda:9"),
+    ("--device-read-bps", "/dev/sda", "bad format: /dev/sda"),
+    ("--device-read-bps", "sda:1m", "bad format for device path: sda:1m"),
+    ("--device-write-bps", "/dev/sda:x", "invalid rate for device: /dev/sda:x"),
+    ("--device-read-iops", "/dev/sda:1m", "invalid rate for device: /dev/sda:1m"),
+    ("--device-write-iops", "/dev/sda:-1", "invalid rate for device: /dev/sda:-1"),
 ]
 
 

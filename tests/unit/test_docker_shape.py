@@ -24,7 +24,7 @@ from ardock.engine.facts import Facts
 from ardock.model.container import ContainerInfo, ContainerSummary, Status
 from ardock.model.image import ImageInfo
 from ardock.model.records import ExitRecord, Timings
-from ardock.model.spec import ContainerSpec, Device, LogOptions, Mount, Ulimit
+from ardock.model.spec import ContainerSpec, Device, LogOptions, Mount, ThrottleDevice, Ulimit, WeightDevice
 
 ID = "0123456789ab" + "0" * 52
 NOW = 1_800_000_000 * SECOND
@@ -51,6 +51,10 @@ SPEC = ContainerSpec(
     no_new_privileges=True,
     pids_limit=50,
     devices=(Device(source="/dev/null", target="/dev/xnull", permissions="rw"),),
+    blkio_weight=300,
+    blkio_weight_device=(WeightDevice(path="/dev/sda", weight=400),),
+    blkio_device_read_bps=(ThrottleDevice(path="/dev/sda", rate="1m"),),
+    blkio_device_write_iops=(ThrottleDevice(path="/dev/sda", rate=30),),
     cwd="/tmp",
     user="root",
     log=LogOptions(max_size="1m", max_files=2),
@@ -170,6 +174,10 @@ def test_an_ended_container_tells_how_and_a_running_one_not_of_its_last_end() ->
 def test_everything_that_was_asked_for_is_told() -> None:
     container = shown(ContainerInfo(id=ID, name="one", spec=SPEC, remove=True, log="containers/x/log", execs=("e",)))
     host = container["HostConfig"]
+    assert (host["BlkioWeight"], host["BlkioWeightDevice"]) == (300, [{"Path": "/dev/sda", "Weight": 400}])
+    assert host["BlkioDeviceReadBps"] == [{"Path": "/dev/sda", "Rate": 1 << 20}]
+    assert host["BlkioDeviceWriteIOps"] == [{"Path": "/dev/sda", "Rate": 30}]
+    assert host["BlkioDeviceWriteBps"] == host["BlkioDeviceReadIOps"] == []
     assert host["Binds"] == ["/tmp:/m:ro"]
     assert host["Mounts"] == [
         {

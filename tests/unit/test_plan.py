@@ -12,9 +12,31 @@ from ardock.engine.containers.resolved import Placement, Resolved, User
 from ardock.engine.containers.template import ID_MARKER, Template
 from ardock.engine.facts import Facts, parse_list
 from ardock.model.errors import ArdockError, InvalidArgument, Unsupported
-from ardock.model.launch import Bind, DeviceNode, DiskScratch, LaunchSpec, MemoryScratch, NoScratch, Rlimit, Tmpfs
+from ardock.model.launch import (
+    Bind,
+    DeviceNode,
+    DeviceRate,
+    DeviceWeight,
+    DiskScratch,
+    Io,
+    LaunchSpec,
+    MemoryScratch,
+    NoScratch,
+    Rlimit,
+    Tmpfs,
+)
 from ardock.model.messages import Launch, Log, Output
-from ardock.model.spec import ContainerOptions, ContainerSpec, Device, ExecSpec, LogOptions, Mount, Ulimit
+from ardock.model.spec import (
+    ContainerOptions,
+    ContainerSpec,
+    Device,
+    ExecSpec,
+    LogOptions,
+    Mount,
+    ThrottleDevice,
+    Ulimit,
+    WeightDevice,
+)
 
 FACTS = Facts(cpus=frozenset({0, 1}), resolv_conf="nameserver 10.0.0.1\nsearch lan\n")
 ROOT = User(0, 0, (10,), "/root")
@@ -125,6 +147,72 @@ def test_limits_are_the_kernels(options: dict[str, object], wanted: dict[str, ob
     assert cgroup is not None
     found = structs.asdict(cgroup.resources)
     assert {name: found[name] for name in wanted} == wanted
+
+
+DISKS = structs.replace(RESOLVED, disks=(("/dev/sda", 8, 0), ("/dev/sdb", 8, 16)))
+
+
+def test_limits_on_block_devices_have_the_kernels_numbers() -> None:
+    def rate(path: str, rate: int | str) -> ThrottleDevice:
+        return ThrottleDevice(path=path, rate=rate)
+
+    cgroup = planned(
+        DISKS,
+        blkio_weight=500,
+        blkio_weight_device=(WeightDevice(path="/dev/sdb", weight=10), WeightDevice(path="/dev/sda", weight=0)),
+        blkio_device_read_bps=(rate("/dev/sda", "1m"), rate("/dev/sdb", 5), rate("/dev/sda", "2m")),
+        blkio_device_write_bps=(rate("/dev/sda", 0),),
+        blkio_device_write_iops=(rate("/dev/sdb", "30"),),
+    ).spec.cgroup
+    assert cgroup is not None
+    assert cgroup.resources.io == Io(
+        weight=500,
+        weight_devices=(DeviceWeight(major=8, minor=16, weight=10),),
+        read_bps=(DeviceRate(major=8, minor=16, rate=5), DeviceRate(major=8, minor=0, rate=2 << 20)),
+        write_iops=(DeviceRate(major=8, minor=16, rate=30),),
+    )
+    none = planned(DISKS, blkio_weight=0, blkio_device_read_bps=(rate("/dev/sda", 0),)).spec.cgroup
+    assert none is not None
+    assert none.resources.io is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"blkio_weight": 9}, "blkio_weight: Range of blkio weight is from 10 to 1000"),
+        ({"blkio_weight": 1001}, "blkio_weight: Range"),
+        (
+            {"blkio_weight_device": (WeightDevice(path="/dev/sda", weight=5),)},
+            "blkio_weight_device: invalid weight for device: /dev/sda:5",
+        ),
+        (
+            {"blkio_device_read_bps": (ThrottleDevice(path="/dev/sda", rate="x"),)},
+            "blkio_device_read_bps: invalid size",
+        ),
+        (
+            {"blkio_device_read_iops": (ThrottleDevice(path="/dev/sda", rate="1m"),)},
+            "blkio_device_read_iops: invalid rate for device: /dev/sda:1m",
+        ),
+        ({"blkio_device_write_iops": (ThrottleDevice(path="/dev/sda", rate=-1),)}, "blkio_device_write_iops: -1"),
+    ],
+)
+def test_what_is_wrong_with_limits_on_block_devices_is_refused_by_name(
+    options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{message}"):
+        planned(DISKS, **options)  # type: ignore[arg-type]
+
+
+def test_what_only_version_2_has_is_planned_there_and_refused_by_name_elsewhere() -> None:
+    facts = structs.replace(FACTS, cgroup_version=2)
+    cgroup = spec_of(facts=facts, memory="64m", memory_high="48m", oom_group=True).cgroup
+    assert cgroup is not None
+    assert (cgroup.resources.memory_high, cgroup.resources.oom_group) == (48 << 20, True)
+    with pytest.raises(InvalidArgument, match=r"^memory_high: "):
+        spec_of(facts=facts, memory="64m", memory_high="65m")
+    for options in ({"memory_high": "48m"}, {"oom_group": True}):
+        with pytest.raises(Unsupported, match=f"^{next(iter(options))}: .* version 1"):
+            spec_of(facts=structs.replace(FACTS, cgroup_version=1), **options)
 
 
 def test_without_swap_accounting_memory_alone_is_limited() -> None:

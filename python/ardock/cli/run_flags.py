@@ -124,6 +124,10 @@ OOM_SCORE_ADJ = Flag(
 # Limits.
 MEMORY = Flag("memory", values.size, "Memory limit", short="m", metavar="bytes")
 MEMORY_RESERVATION = Flag("memory-reservation", values.size, "Memory soft limit", metavar="bytes")
+MEMORY_HIGH = Flag(
+    "memory-high", values.size, "Memory above which it is slowed and taken back (cgroup v2)", metavar="bytes"
+)
+OOM_GROUP = Switch("oom-group", "End all of the container when one of its programs is killed for memory (cgroup v2)")
 MEMORY_SWAP = Flag(
     "memory-swap",
     values.size_or_unlimited,
@@ -137,6 +141,15 @@ CPU_QUOTA = Flag("cpu-quota", values.integer(), "Limit CPU CFS (Completely Fair 
 CPUSET_CPUS = Flag("cpuset-cpus", values.text, "CPUs in which to allow execution (0-3, 0,1)")
 CPUSET_MEMS = Flag("cpuset-mems", values.text, "MEMs in which to allow execution (0-3, 0,1)")
 PIDS_LIMIT = Flag("pids-limit", values.integer(-1), "Tune container pids limit (set -1 for unlimited)", metavar="int")
+BLKIO_WEIGHT = Flag(
+    "blkio-weight", values.integer(0, 65_535),
+    "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)", metavar="uint16",
+)  # fmt: skip
+BLKIO_WEIGHT_DEVICE = Many("blkio-weight-device", values.weight_device, "Block IO weight (relative device weight)")
+DEVICE_READ_BPS = Many("device-read-bps", values.bytes_of_device, "Limit read rate (bytes per second) from a device")
+DEVICE_READ_IOPS = Many("device-read-iops", values.requests_of_device, "Limit read rate (IO per second) from a device")
+DEVICE_WRITE_BPS = Many("device-write-bps", values.bytes_of_device, "Limit write rate (bytes per second) to a device")
+DEVICE_WRITE_IOPS = Many("device-write-iops", values.requests_of_device, "Limit write rate (IO per second) to a device")
 
 # File systems.
 READ_ONLY = Switch("read-only", "Mount the container's root filesystem as read only")
@@ -181,22 +194,15 @@ _ACCEPTED: tuple[AnyFlag, ...] = (
 
 _NETWORKS = "there are no networks yet but none and host"
 _HEALTH = "health checks come with containers that live on their own"
-_BLKIO = "limits on block devices are not built yet"
 _WINDOWS = "it exists on Windows only"
 
 _REFUSED: tuple[AnyFlag, ...] = (
     Refused("annotation", "there is no OCI runtime to pass it to"),
-    Refused("blkio-weight", _BLKIO, harmless=("0",)),
-    Refused("blkio-weight-device", _BLKIO),
     Refused("cgroup-parent", "containers are in ardock's own cgroup", harmless=("",)),
     Refused("cpu-count", _WINDOWS, harmless=("0",)),
     Refused("cpu-percent", _WINDOWS, harmless=("0",)),
     Refused("cpu-rt-period", "real-time scheduling limits are not built yet", harmless=("0",)),
     Refused("cpu-rt-runtime", "real-time scheduling limits are not built yet", harmless=("0",)),
-    Refused("device-read-bps", _BLKIO),
-    Refused("device-read-iops", _BLKIO),
-    Refused("device-write-bps", _BLKIO),
-    Refused("device-write-iops", _BLKIO),
     Refused("expose", _NETWORKS),
     Refused("gpus", "GPUs are not built yet; --device passes a device node"),
     Refused("health-cmd", _HEALTH, harmless=("",)),

@@ -19,10 +19,10 @@ from ardock.cli.command import Attached
 from ardock.cli.errors import CliError, UsageError, quoted
 from ardock.cli.files import absolute_path, environment, key_values
 from ardock.cli.mounts import Bind, Tmpfs
-from ardock.model.spec import ContainerSpec, Device, LogOptions, Mount, Ulimit
+from ardock.model.spec import ContainerSpec, Device, LogOptions, Mount, ThrottleDevice, Ulimit, WeightDevice
 
 if TYPE_CHECKING:
-    from ardock.cli.flags import AnyFlag, Flag, Values
+    from ardock.cli.flags import AnyFlag, Flag, Many, Values
     from ardock.model.spec import Network, ScratchKind
 
     Side = Literal["private", "host"]
@@ -121,6 +121,8 @@ def _spec(values: Values, argv: tuple[str, ...], image: str | None) -> Container
         memory=_above_zero(values, f.MEMORY),
         memory_swap=_above_zero(values, f.MEMORY_SWAP),
         memory_reservation=_above_zero(values, f.MEMORY_RESERVATION),
+        memory_high=_above_zero(values, f.MEMORY_HIGH),
+        oom_group=values.on(f.OOM_GROUP),
         cpus=values.one(f.CPUS) or None,
         cpu_shares=_above_zero(values, f.CPU_SHARES),
         cpu_quota=_above_zero(values, f.CPU_QUOTA),
@@ -128,6 +130,14 @@ def _spec(values: Values, argv: tuple[str, ...], image: str | None) -> Container
         cpuset_cpus=values.one(f.CPUSET_CPUS) or None,
         cpuset_mems=values.one(f.CPUSET_MEMS) or None,
         pids_limit=_above_zero(values, f.PIDS_LIMIT),
+        blkio_weight=_above_zero(values, f.BLKIO_WEIGHT),
+        blkio_weight_device=tuple(
+            WeightDevice(path=path, weight=weight) for path, weight in values.many(f.BLKIO_WEIGHT_DEVICE)
+        ),
+        blkio_device_read_bps=_rates(values, f.DEVICE_READ_BPS),
+        blkio_device_write_bps=_rates(values, f.DEVICE_WRITE_BPS),
+        blkio_device_read_iops=_rates(values, f.DEVICE_READ_IOPS),
+        blkio_device_write_iops=_rates(values, f.DEVICE_WRITE_IOPS),
         network=cast("Network", values.one(f.NETWORK) or "none"),
         ipc=cast("Side", values.one(f.IPC) or "private"),
         pid=cast("Side", values.one(f.PID) or "private"),
@@ -182,6 +192,10 @@ def _log(values: Values) -> LogOptions | Literal["none"] | None:
 def _above_zero(values: Values, flag: Flag[int]) -> int | None:
     """0 is Docker's way to say that there is no such limit."""
     return values.one(flag) or None
+
+
+def _rates(values: Values, flag: Many[tuple[str, int]]) -> tuple[ThrottleDevice, ...]:
+    return tuple(ThrottleDevice(path=path, rate=rate) for path, rate in values.many(flag))
 
 
 def _labels(values: Values) -> dict[str, str]:
@@ -252,7 +266,10 @@ def _profile(setting: str) -> str | None:
 _FLAG_OF: dict[str, AnyFlag] = {
     "rootfs": f.ROOTFS, "scratch": f.SCRATCH, "scratch_size": f.STORAGE_OPT, "env": f.ENV, "cwd": f.WORKDIR,
     "user": f.USER, "group_add": f.GROUP_ADD, "hostname": f.HOSTNAME, "domainname": f.DOMAINNAME, "memory": f.MEMORY,
-    "memory_swap": f.MEMORY_SWAP, "memory_reservation": f.MEMORY_RESERVATION, "cpus": f.CPUS,
+    "memory_swap": f.MEMORY_SWAP, "memory_reservation": f.MEMORY_RESERVATION, "memory_high": f.MEMORY_HIGH,
+    "oom_group": f.OOM_GROUP, "blkio_weight": f.BLKIO_WEIGHT, "blkio_weight_device": f.BLKIO_WEIGHT_DEVICE,
+    "blkio_device_read_bps": f.DEVICE_READ_BPS, "blkio_device_write_bps": f.DEVICE_WRITE_BPS,
+    "blkio_device_read_iops": f.DEVICE_READ_IOPS, "blkio_device_write_iops": f.DEVICE_WRITE_IOPS, "cpus": f.CPUS,
     "cpu_shares": f.CPU_SHARES, "cpu_quota": f.CPU_QUOTA, "cpu_period": f.CPU_PERIOD, "cpuset_cpus": f.CPUSET_CPUS,
     "cpuset_mems": f.CPUSET_MEMS, "pids_limit": f.PIDS_LIMIT, "network": f.NETWORK, "ipc": f.IPC, "pid": f.PID,
     "uts": f.UTS, "cgroupns": f.CGROUPNS, "tmpfs": f.TMPFS, "mounts": f.VOLUME, "devices": f.DEVICE,

@@ -104,6 +104,46 @@ def attach(value: str) -> str:
     return value.lower()
 
 
+def weight_device(value: str) -> tuple[str, int]:
+    """`PATH:WEIGHT` (docker/cli, opts.ValidateWeightDevice, with its words)."""
+    path, weight = _of_device(value)
+    if not weight.isdecimal() or not (int(weight) == 0 or 10 <= int(weight) <= 1000):
+        raise ValueError(f"invalid weight for device: {value}")
+    return path, int(weight)
+
+
+def bytes_of_device(value: str) -> tuple[str, int]:
+    """`PATH:SIZE` (opts.ValidateThrottleBpsDevice)."""
+    path, rate = _of_device(value)
+    try:
+        return path, parse_size(rate, "size")
+    except InvalidArgument:
+        raise ValueError(
+            f"invalid rate for device: {value}. The correct format is <device-path>:<number>[<unit>]. Number must be a "
+            "positive integer. Unit is optional and can be kb, mb, or gb"
+        ) from None
+
+
+def requests_of_device(value: str) -> tuple[str, int]:
+    """`PATH:NUMBER` (opts.ValidateThrottleIOpsDevice)."""
+    path, rate = _of_device(value)
+    if not rate.isdecimal():
+        raise ValueError(
+            f"invalid rate for device: {value}. The correct format is <device-path>:<number>. Number must be a positive "
+            "integer"
+        )
+    return path, int(rate)
+
+
+def _of_device(value: str) -> tuple[str, str]:
+    path, colon, number = value.partition(":")
+    if not colon or not path:
+        raise ValueError(f"bad format: {value}")
+    if not path.startswith("/dev/"):
+        raise ValueError(f"bad format for device path: {value}")
+    return path, number
+
+
 def ulimit(value: str) -> tuple[str, int, int]:
     """`name=soft[:hard]`: the name and both limits, -1 being unlimited."""
     name, equals, limits = value.partition("=")

@@ -6,7 +6,7 @@ from ardock.docker.values import NilList, OpenMap, Struct, string_map, strings
 from ardock.model.container import ContainerInfo
 from ardock.model.paths import MASKED_PATHS, READONLY_PATHS
 from ardock.model.sizes import parse_size
-from ardock.model.spec import ContainerSpec, LogOptions, Mount
+from ardock.model.spec import ContainerSpec, LogOptions, Mount, ThrottleDevice
 
 
 def host_config(info: ContainerInfo) -> Struct:
@@ -50,12 +50,12 @@ def host_config(info: ContainerInfo) -> Struct:
         "Memory": memory,
         "NanoCpus": round(float(spec.cpus or 0) * 1_000_000_000),
         "CgroupParent": "",
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
+        "BlkioWeight": spec.blkio_weight or 0,
+        "BlkioWeightDevice": [{"Path": disk.path, "Weight": disk.weight} for disk in spec.blkio_weight_device],
+        "BlkioDeviceReadBps": _rates(spec.blkio_device_read_bps),
+        "BlkioDeviceWriteBps": _rates(spec.blkio_device_write_bps),
+        "BlkioDeviceReadIOps": _rates(spec.blkio_device_read_iops),
+        "BlkioDeviceWriteIOps": _rates(spec.blkio_device_write_iops),
         "CpuPeriod": spec.cpu_period or 0,
         "CpuQuota": spec.cpu_quota or 0,
         "CpuRealtimePeriod": 0,
@@ -118,6 +118,10 @@ def _bytes(size: int | str | None) -> int:
     if size is None:
         return 0
     return -1 if size in (-1, "-1") else parse_size(size, "size")
+
+
+def _rates(disks: tuple[ThrottleDevice, ...]) -> list[object]:
+    return [{"Path": disk.path, "Rate": _bytes(disk.rate)} for disk in disks]
 
 
 def _host_or_nothing(mode: str) -> str:

@@ -130,18 +130,48 @@ class DeviceNode(msgspec.Struct, frozen=True, kw_only=True):
     gid: int
 
 
+class DeviceWeight(msgspec.Struct, frozen=True, kw_only=True):
+    """The weight of a container's requests on one block device."""
+
+    major: int
+    minor: int
+    weight: int
+
+
+class DeviceRate(msgspec.Struct, frozen=True, kw_only=True):
+    """The most that is read from or written to one block device, a second."""
+
+    major: int
+    minor: int
+    rate: int
+
+
+class Io(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits on block devices."""
+
+    weight: int | None = None
+    weight_devices: tuple[DeviceWeight, ...] = ()
+    read_bps: tuple[DeviceRate, ...] = ()
+    write_bps: tuple[DeviceRate, ...] = ()
+    read_iops: tuple[DeviceRate, ...] = ()
+    write_iops: tuple[DeviceRate, ...] = ()
+
+
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """Limits in the kernel's own units; None leaves the kernel's default."""
 
     memory: int | None = None
     memory_swap: int | None = None
     memory_reservation: int | None = None
+    memory_high: int | None = None
+    oom_group: bool = False
     cpu_quota: int | None = None
     cpu_period: int | None = None
     cpu_shares: int | None = None
     cpuset_cpus: str | None = None
     cpuset_mems: str | None = None
     pids: int | None = None
+    io: Io | None = None
     devices: tuple[DeviceRule, ...] | None = None
 
 

@@ -69,6 +69,30 @@ class Ulimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hard: int
 
 
+class WeightDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The weight of a container's requests on one block device (Docker's ``blkiodev.WeightDevice``).
+
+    Attributes:
+        path: Required. Absolute path of a whole disk's node on the host.
+        weight: Required. 10 to 1000; 0 is none.
+    """
+
+    path: str
+    weight: int
+
+
+class ThrottleDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most that is read from or written to one block device (Docker's ``blkiodev.ThrottleDevice``).
+
+    Attributes:
+        path: Required. Absolute path of a whole disk's node on the host.
+        rate: Required. Bytes (or a size such as ``"1m"``) or requests a second; 0 is no limit.
+    """
+
+    path: str
+    rate: int | str
+
+
 class LogOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A log of both output streams, kept by the keeper in the engine's root folder.
 
@@ -102,6 +126,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         memory: Hard memory limit; at least 4 MiB.
         memory_swap: Memory and swap together; -1 unlimited, None twice `memory`.
         memory_reservation: Soft limit.
+        memory_high: Above it the container is slowed and its memory taken back; control groups of version 2 only.
+        oom_group: A kill for want of memory ends all of the container at once; control groups of version 2 only.
         cpus: Number of CPUs, such as 0.5.
         cpu_shares: Relative weight; the kernel's default is 1024.
         cpu_quota: µs of CPU a period; excludes `cpus`.
@@ -109,6 +135,12 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         cpuset_cpus: CPUs it may run on, such as ``"0-1"``.
         cpuset_mems: Memory nodes, such as ``"0"``.
         pids_limit: Most tasks; -1 or 0 unlimited, None no limit of its own.
+        blkio_weight: Relative weight of its requests on block devices, 10 to 1000; None and 0 are the kernel's default.
+        blkio_weight_device: The same on single disks.
+        blkio_device_read_bps: Most bytes a second to read from a disk.
+        blkio_device_write_bps: Most bytes a second to write to a disk.
+        blkio_device_read_iops: Most reads a second from a disk.
+        blkio_device_write_iops: Most writes a second to a disk.
         network: ``"none"`` (loopback only) or ``"host"``.
         ipc: ``"private"`` or ``"host"``.
         pid: ``"private"`` or ``"host"``.
@@ -161,6 +193,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     memory: int | str | None = None
     memory_swap: int | str | None = None
     memory_reservation: int | str | None = None
+    memory_high: int | str | None = None
+    oom_group: bool = False
     cpus: float | str | None = None
     cpu_shares: int | None = None
     cpu_quota: int | None = None
@@ -168,6 +202,12 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     cpuset_cpus: str | None = None
     cpuset_mems: str | None = None
     pids_limit: int | None = None
+    blkio_weight: int | None = None
+    blkio_weight_device: tuple[WeightDevice, ...] = ()
+    blkio_device_read_bps: tuple[ThrottleDevice, ...] = ()
+    blkio_device_write_bps: tuple[ThrottleDevice, ...] = ()
+    blkio_device_read_iops: tuple[ThrottleDevice, ...] = ()
+    blkio_device_write_iops: tuple[ThrottleDevice, ...] = ()
     network: Network = "none"
     ipc: Literal["private", "host"] = "private"
     pid: Literal["private", "host"] = "private"
@@ -221,6 +261,8 @@ class ContainerOptions(TypedDict, total=False):
     memory: int | str | None
     memory_swap: int | str | None
     memory_reservation: int | str | None
+    memory_high: int | str | None
+    oom_group: bool
     cpus: float | str | None
     cpu_shares: int | None
     cpu_quota: int | None
@@ -228,6 +270,12 @@ class ContainerOptions(TypedDict, total=False):
     cpuset_cpus: str | None
     cpuset_mems: str | None
     pids_limit: int | None
+    blkio_weight: int | None
+    blkio_weight_device: Sequence[WeightDevice]
+    blkio_device_read_bps: Sequence[ThrottleDevice]
+    blkio_device_write_bps: Sequence[ThrottleDevice]
+    blkio_device_read_iops: Sequence[ThrottleDevice]
+    blkio_device_write_iops: Sequence[ThrottleDevice]
     network: Network
     ipc: Literal["private", "host"]
     pid: Literal["private", "host"]

@@ -220,6 +220,48 @@ pub struct Device {
     pub gid: u32,
 }
 
+/// The weight of a container's requests on one block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceWeight {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// 10 to 1,000.
+    pub weight: u16,
+}
+
+/// The most that is read from or written to one block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceRate {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Bytes or requests a second; not 0.
+    pub rate: u64,
+}
+
+/// Limits on block devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Io {
+    /// 10 to 1,000 (v2: converted where the scheduler is not BFQ).
+    pub weight: Option<u16>,
+    /// Idem on single devices.
+    pub weight_devices: Vec<DeviceWeight>,
+    /// Bytes read a second.
+    pub read_bps: Vec<DeviceRate>,
+    /// Bytes written a second.
+    pub write_bps: Vec<DeviceRate>,
+    /// Reads a second.
+    pub read_iops: Vec<DeviceRate>,
+    /// Writes a second.
+    pub write_iops: Vec<DeviceRate>,
+}
+
 /// Limits, in the kernel's own units; `None` leaves the kernel's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -230,6 +272,10 @@ pub struct Resources {
     pub memory_swap: Option<i64>,
     /// Soft limit, bytes.
     pub memory_reservation: Option<u64>,
+    /// Above it, the container is slowed and its memory reclaimed; bytes (v2).
+    pub memory_high: Option<u64>,
+    /// A kill for want of memory ends all of the container at once (v2).
+    pub oom_group: bool,
     /// µs of CPU a period.
     pub cpu_quota: Option<i64>,
     /// µs.
@@ -242,6 +288,8 @@ pub struct Resources {
     pub cpuset_mems: Option<String>,
     /// Tasks; -1 is unlimited.
     pub pids: Option<i64>,
+    /// Block devices.
+    pub io: Option<Io>,
     /// Device rules in order, the first being deny-all as a rule. `None`: no
     /// device cgroup is joined.
     pub devices: Option<Vec<DeviceRule>>,

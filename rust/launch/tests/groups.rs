@@ -48,6 +48,9 @@ fn a_containers_own_call_finds_every_folder_that_a_launch_makes() {
         group.resources.cpu_period = Some(100_000);
         group.resources.cpuset_cpus = Some("0".into());
         group.resources.cpuset_mems = Some("0".into());
+        let blkio =
+            ["/sys/fs/cgroup/blkio", "/sys/fs/cgroup/io.stat"].iter().any(|path| std::path::Path::new(path).exists());
+        group.resources.io = blkio.then(ardock_launch::Io::default);
         let group = group.clone();
         let container = bench.start(&spec);
         let groups = bench.home.cgroups();
@@ -75,5 +78,25 @@ fn a_parent_goes_with_what_is_empty_in_it() {
         drop(running);
         groups.remove_parent_patiently(&bench.parent, Duration::from_secs(10)).unwrap();
         assert!(groups.children(&bench.parent).is_empty());
+    });
+}
+
+#[test]
+fn a_fork_bomb_is_killed_to_the_last_process() {
+    needs_root!();
+    alone(|| {
+        let bench = Bench::new();
+        let mut spec = bench.shell("bomb() { while :; do bomb & done; }; bomb & bomb & echo up; sleep 100");
+        spec.cgroup.as_mut().unwrap().resources.pids = Some(200);
+        spec.stdio.stderr = ardock_launch::Stream::NULL;
+        let mut container = bench.start(&spec);
+        assert_eq!(container.line(), "up");
+        std::thread::sleep(Duration::from_millis(100));
+        let group = container.spec.cgroup.clone().unwrap();
+        let groups = bench.home.cgroups();
+        groups.kill(&group.parent, &group.name).unwrap();
+        wait(container.launched.pid);
+        groups.remove_patiently(&group.parent, &group.name, Duration::from_secs(20)).unwrap();
+        container.collected();
     });
 }

@@ -9,9 +9,18 @@ from ardock.engine.containers import defaults
 from ardock.engine.containers.resolved import Resolved
 from ardock.engine.facts import Facts
 from ardock.model.errors import InvalidArgument, Unsupported
-from ardock.model.launch import UNLIMITED, DeviceRule, Resources, Rlimit
+from ardock.model.launch import UNLIMITED, DeviceRate, DeviceRule, DeviceWeight, Io, Resources, Rlimit
 from ardock.model.sizes import format_size, parse_cpus, parse_cpuset, parse_size
-from ardock.model.spec import ContainerSpec, Ulimit
+from ardock.model.spec import ContainerSpec, ThrottleDevice, Ulimit
+
+DISK_FIELDS: Final = (
+    "blkio_weight_device",
+    "blkio_device_read_bps",
+    "blkio_device_write_bps",
+    "blkio_device_read_iops",
+    "blkio_device_write_iops",
+)
+"""Fields of a spec whose items have a `path` of a block device."""
 
 
 def resources(spec: ContainerSpec, facts: Facts, resolved: Resolved) -> Resources:
@@ -19,7 +28,7 @@ def resources(spec: ContainerSpec, facts: Facts, resolved: Resolved) -> Resource
 
     Raises:
         InvalidArgument: A limit is out of range or contradicts another (rules and wording are dockerd's).
-        Unsupported: The kernel cannot limit swap.
+        Unsupported: The kernel cannot limit swap, or its control groups are of version 1 and a limit of version 2's.
     """
     memory, memory_swap = _memory(spec, facts)
     quota, period = _cpu(spec, facts)
@@ -30,6 +39,18 @@ def resources(spec: ContainerSpec, facts: Facts, resolved: Resolved) -> Resource
             raise InvalidArgument(
                 "memory_reservation: minimum memory limit can not be less than memory reservation limit",
                 field="memory_reservation",
+            )
+    high = None
+    if spec.memory_high is not None:
+        high = parse_size(spec.memory_high, "memory_high") or None
+        if high and memory and high > memory:
+            raise InvalidArgument(
+                "memory_high: it must not be more than the memory limit, which would come first", field="memory_high"
+            )
+    for field, wanted in (("memory_high", high), ("oom_group", spec.oom_group)):
+        if wanted and facts.cgroup_version == 1:
+            raise Unsupported(
+                f"{field}: this host's control groups are of version 1, which has no such limit", option=field
             )
     if spec.cpu_shares is not None and spec.cpu_shares < 0:
         raise InvalidArgument(f"cpu_shares: shares cannot be negative: {spec.cpu_shares}", field="cpu_shares")
@@ -46,6 +67,8 @@ def resources(spec: ContainerSpec, facts: Facts, resolved: Resolved) -> Resource
         memory=memory,
         memory_swap=memory_swap,
         memory_reservation=reservation,
+        memory_high=high,
+        oom_group=spec.oom_group,
         cpu_quota=quota,
         cpu_period=period,
         # The kernel clamps to 2..262144 itself on v1; the launch core converts for v2 and wants the clamped value.
@@ -53,6 +76,7 @@ def resources(spec: ContainerSpec, facts: Facts, resolved: Resolved) -> Resource
         cpuset_cpus=parse_cpuset(spec.cpuset_cpus, facts.cpus, "cpuset_cpus") if spec.cpuset_cpus else None,
         cpuset_mems=parse_cpuset(spec.cpuset_mems, facts.memory_nodes, "cpuset_mems") if spec.cpuset_mems else None,
         pids=-1 if pids in (0, -1) else pids,
+        io=_io(spec, resolved),
         devices=_devices(spec, resolved),
     )
 
@@ -105,6 +129,59 @@ def _cpu(spec: ContainerSpec, facts: Facts) -> tuple[int | None, int | None]:
     if quota is not None and quota != -1 and quota < 1_000:
         raise InvalidArgument("cpu_quota: CPU cfs quota cannot be less than 1ms (i.e. 1000)", field="cpu_quota")
     return quota, period
+
+
+def _io(spec: ContainerSpec, resolved: Resolved) -> Io | None:
+    numbers = {path: (major, minor) for path, major, minor in resolved.disks}
+    weight = _weight(spec.blkio_weight or 0, "blkio_weight", "Range of blkio weight is from 10 to 1000")
+    weights = []
+    for device in spec.blkio_weight_device:
+        text = f"invalid weight for device: {device.path}:{device.weight}"
+        if one := _weight(device.weight, "blkio_weight_device", text):
+            major, minor = numbers[device.path]
+            weights.append(DeviceWeight(major=major, minor=minor, weight=one))
+
+    def rates(devices: tuple[ThrottleDevice, ...], field: str, *, sizes: bool) -> tuple[DeviceRate, ...]:
+        found: dict[tuple[int, int], DeviceRate] = {}
+        for device in devices:
+            # The last one of a device counts. No rate is no limit, as with Docker on version 1.
+            major, minor = numbers[device.path]
+            found.pop((major, minor), None)
+            if rate := _rate(device, field, sizes=sizes):
+                found[major, minor] = DeviceRate(major=major, minor=minor, rate=rate)
+        return tuple(found.values())
+
+    limits = Io(
+        weight=weight or None,
+        weight_devices=tuple(weights),
+        read_bps=rates(spec.blkio_device_read_bps, "blkio_device_read_bps", sizes=True),
+        write_bps=rates(spec.blkio_device_write_bps, "blkio_device_write_bps", sizes=True),
+        read_iops=rates(spec.blkio_device_read_iops, "blkio_device_read_iops", sizes=False),
+        write_iops=rates(spec.blkio_device_write_iops, "blkio_device_write_iops", sizes=False),
+    )
+    return None if limits == Io() else limits
+
+
+def _weight(weight: int, field: str, text: str) -> int:
+    if weight and not 10 <= weight <= 1000:
+        raise InvalidArgument(f"{field}: {text}", field=field)
+    return weight
+
+
+def _rate(device: ThrottleDevice, field: str, *, sizes: bool) -> int:
+    if sizes:
+        return parse_size(device.rate, field)
+    if isinstance(device.rate, str) and not device.rate.isdecimal():
+        raise InvalidArgument(
+            f"{field}: invalid rate for device: {device.path}:{device.rate}: a number of requests a second", field=field
+        )
+    rate = int(device.rate)
+    # The kernel counts them in 32 bits.
+    if not 0 <= rate < 1 << 32:
+        raise InvalidArgument(
+            f"{field}: {rate} requests a second are none, or more than the kernel counts", field=field
+        )
+    return rate
 
 
 _RULE: Final = re.compile(r"^(?P<kind>[abc]) (?P<major>\d+|\*):(?P<minor>\d+|\*) (?P<access>[rwm]{1,3})$")

@@ -83,7 +83,7 @@ class Resolver:
         roots = self.roots_of(spec, image_layers)
         user = self.roots.user(roots, spec.user, spec.group_add)
         seccomp = self.seccomp(spec)
-        if spec.mounts or spec.ipc == "host" or spec.devices or spec.privileged:
+        if spec.mounts or spec.ipc == "host" or spec.devices or spec.privileged or _disk_paths(spec):
             return self._resolve_more(spec, roots, user, seccomp)
         key = (tuple([root.key for root in roots]), user, seccomp)
         resolved = self._common.get(key)
@@ -137,6 +137,7 @@ class Resolver:
                 binds=tuple(files),
                 host_shm=host_shm,
                 devices=host_devices() if spec.privileged else tuple([device_node(device) for device in spec.devices]),
+                disks=tuple([(path, *_disk(field, path)) for path, field in _disk_paths(spec).items()]),
                 masks=tuple(dict.fromkeys(mask for root in roots for mask in root.masks)),
                 seccomp=seccomp,
             )
@@ -220,6 +221,27 @@ def device_node(device: Device) -> DeviceNode:
     if kind is None:
         raise InvalidArgument(f"devices: {device.source} is not a device node", field="devices")
     return _node(target, kind, status)
+
+
+def _disk_paths(spec: ContainerSpec) -> dict[str, str]:
+    """The block devices that a spec limits, each with the field that names it first."""
+    paths: dict[str, str] = {}
+    for field in limits.DISK_FIELDS:
+        for device in getattr(spec, field):
+            paths.setdefault(device.path, field)
+    return paths
+
+
+def _disk(field: str, path: str) -> tuple[int, int]:
+    """A block device's numbers."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it holds a NUL character"
+        raise NotFound(f"{field}: {path}: {reason}", field=field) from None
+    if not path.startswith("/") or not stat.S_ISBLK(status.st_mode):
+        raise InvalidArgument(f"{field}: {path} is not a block device", field=field)
+    return os.major(status.st_rdev), os.minor(status.st_rdev)
 
 
 def host_devices() -> tuple[DeviceNode, ...]:

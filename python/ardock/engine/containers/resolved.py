@@ -37,6 +37,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         binds: For each bind in the spec's `mounts`, in order: it is a file (or device), not a directory.
         host_shm: The host's /dev/shm is one more descriptor after those.
         devices: Nodes to make in /dev: the spec's, or with `privileged` all of the host's.
+        disks: Path, major and minor number of each block device that the spec limits.
         masks: Paths in the container where the engine's own folders would show.
         seccomp: Hash of the seccomp program; None is unconfined.
     """
@@ -46,6 +47,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     binds: tuple[bool, ...] = ()
     host_shm: bool = False
     devices: tuple[DeviceNode, ...] = ()
+    disks: tuple[tuple[str, int, int], ...] = ()
     masks: tuple[str, ...] = ()
     seccomp: str | None = None
 

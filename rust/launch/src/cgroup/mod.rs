@@ -5,8 +5,10 @@
 //! descriptors that are opened once. No D-Bus, no systemd: a launch waits for
 //! nobody else's work.
 
+mod controllers;
 mod devices;
 mod files;
+mod io;
 mod nested;
 mod oom;
 mod trouble;
@@ -155,13 +157,14 @@ impl Hierarchies {
         }
     }
 
-    /// Makes and limits one container's folders.
-    pub(crate) fn prepare(&self, spec: &Cgroup, joined: &[&OwnedFd]) -> Result<Prepared, LaunchError> {
+    /// Makes and limits one container's folders; `writable` as the spec has it
+    /// for its kernel file systems.
+    pub(crate) fn prepare(&self, spec: &Cgroup, writable: bool, joined: &[&OwnedFd]) -> Result<Prepared, LaunchError> {
         check_path(&spec.parent)?;
         check_path(&spec.name)?;
         let mut prepared = match self {
             Self::V1(all) => v1::prepare(all, spec)?,
-            Self::V2(unified) => unified.prepare(spec)?,
+            Self::V2(unified) => unified.prepare(spec, writable)?,
         };
         for folder in joined {
             let tasks = files::open_write(folder, "tasks")

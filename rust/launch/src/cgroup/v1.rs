@@ -3,9 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{files, trouble, Prepared};
+use super::{files, io, trouble, Prepared};
 use crate::error::{LaunchError, Step};
-use crate::spec::{Cgroup, DeviceRule, Resources};
+use crate::spec::{Cgroup, DeviceRule, Io, Resources};
 
 /// Controllers that ardock uses, in the order in which a child enters them:
 /// memory first, so that what the launch allocates is the container's; cpu
@@ -40,7 +40,7 @@ impl Hierarchy {
 
     /// Containers may have folders of their own here, see [`Self::writes`].
     pub(super) fn limits(&self) -> bool {
-        ["memory", "pids", "cpuset", "cpu"].into_iter().any(|controller| self.has(controller))
+        ["memory", "pids", "cpuset", "blkio", "cpu"].into_iter().any(|controller| self.has(controller))
     }
 
     pub(super) fn make_parent(&self, parent: &str) -> Result<(), LaunchError> {
@@ -62,6 +62,11 @@ impl Hierarchy {
             }
         }
         Ok(())
+    }
+
+    /// The weights and rates of block devices, if they are set here.
+    fn io<'a>(&self, resources: &'a Resources) -> Option<&'a Io> {
+        resources.io.as_ref().filter(|_| self.has("blkio"))
     }
 
     /// What is written into this hierarchy's folder, in order; `None`: the
@@ -90,7 +95,7 @@ impl Hierarchy {
             put("cpu.cfs_quota_us", resources.cpu_quota.map(|us| us.to_string()));
             put("cpu.shares", resources.cpu_shares.map(|shares| shares.to_string()));
         }
-        (!writes.is_empty()).then_some(writes)
+        (!writes.is_empty() || self.io(resources).is_some()).then_some(writes)
     }
 
     /// The container's folder. One that exists is another container's.
@@ -123,6 +128,10 @@ impl Hierarchy {
                     _ => error,
                 }
             })?;
+        }
+        if let Some(io) = self.io(&spec.resources) {
+            let (weights, rates) = io::v1(io);
+            io::set(weights, rates, |file, value| files::write(&self.base, &format!("{folder}/{file}"), value))?;
         }
         let tasks = format!("{folder}/tasks");
         files::open_write(&self.base, &tasks).map_err(failed(tasks.clone()))
@@ -217,6 +226,16 @@ pub(super) fn prepare(all: &[Hierarchy], spec: &Cgroup) -> Result<Prepared, Laun
 
 /// A limit whose controller is not there is refused, never ignored.
 fn unsupported(all: &[Hierarchy], resources: &Resources) -> Result<(), LaunchError> {
+    for (name, wanted) in [("memory.high", resources.memory_high.is_some()), ("memory.oom.group", resources.oom_group)]
+    {
+        if wanted {
+            return Err(LaunchError::because(
+                Step::Cgroup,
+                name,
+                "control groups of version 1 have nothing like it, and this host's are; leave it out",
+            ));
+        }
+    }
     let asked = [
         (
             "memory",
@@ -224,6 +243,7 @@ fn unsupported(all: &[Hierarchy], resources: &Resources) -> Result<(), LaunchErr
         ),
         ("pids", resources.pids.is_some()),
         ("cpuset", resources.cpuset_cpus.is_some() || resources.cpuset_mems.is_some()),
+        ("blkio", resources.io.is_some()),
         ("cpu", resources.cpu_quota.is_some() || resources.cpu_period.is_some() || resources.cpu_shares.is_some()),
     ];
     for (controller, wanted) in asked {

@@ -5,34 +5,13 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 
 use super::devices::DevicePrograms;
-use super::{files, nested, trouble, Prepared};
+use super::{controllers, files, io, trouble, Prepared};
 use crate::error::{LaunchError, Step};
-use crate::spec::{Cgroup, Resources};
+use crate::spec::{Cgroup, Io, Resources};
 
-/// Makes the parent and enables the controllers along the way.
+/// Makes the parent. Controllers come with the first limit ([`controllers`]).
 pub(super) fn make_parent(base: &OwnedFd, parent: &str) -> Result<(), LaunchError> {
-    let failed = |what: String| move |errno| LaunchError::os(Step::Cgroup, what, errno);
-    files::mkdir_all(base, parent).map_err(|errno| trouble::make(parent, errno))?;
-    let mut level = String::new();
-    for part in std::iter::once("").chain(parent.split('/')) {
-        if !part.is_empty() {
-            level = if level.is_empty() { part.to_owned() } else { format!("{level}/{part}") };
-        }
-        let prefix = if level.is_empty() { String::new() } else { format!("{level}/") };
-        let available = files::read(base, &format!("{prefix}cgroup.controllers")).map_err(failed(level.clone()))?;
-        for controller in ["memory", "pids", "cpu", "cpuset"] {
-            if available.split_whitespace().any(|name| name == controller) {
-                let file = format!("{prefix}cgroup.subtree_control");
-                let enable = || files::write(base, &file, &format!("+{controller}"));
-                let enabled = match enable() {
-                    Err(libc::EBUSY) if level.is_empty() && nested::make_room(base) => enable(),
-                    other => other,
-                };
-                enabled.map_err(|errno| trouble::enable(&file, controller, errno))?;
-            }
-        }
-    }
-    Ok(())
+    files::mkdir_all(base, parent).map_err(|errno| trouble::make(parent, errno))
 }
 
 /// The group of a container's first process: `own`, or one beneath it. A
@@ -81,8 +60,16 @@ fn writes(resources: &Resources) -> Result<Vec<(&'static str, String)>, LaunchEr
             ));
         }
     }
+    // As runc has it (opencontainers/cgroups, fs2/memory.go): v1's soft limit is
+    // what is taken from last, which v2 calls low.
     if let Some(low) = resources.memory_reservation {
         writes.push(("memory.low", low.to_string()));
+    }
+    if let Some(high) = resources.memory_high {
+        writes.push(("memory.high", high.to_string()));
+    }
+    if resources.oom_group {
+        writes.push(("memory.oom.group", "1".into()));
     }
     if let Some(pids) = resources.pids {
         writes.push(("pids.max", if pids < 0 { "max".into() } else { pids.to_string() }));
@@ -106,17 +93,48 @@ fn writes(resources: &Resources) -> Result<Vec<(&'static str, String)>, LaunchEr
     Ok(writes)
 }
 
-/// Sets one limit.
-fn limit(base: &OwnedFd, folder: &str, file: &str, value: &str) -> Result<(), LaunchError> {
-    match files::write(base, &format!("{folder}/{file}"), value) {
-        Ok(()) => Ok(()),
-        // Without the controller there is no limit to be lifted.
-        Err(libc::ENOENT) if value == "max" => Ok(()),
-        Err(libc::ENOENT) => {
-            let controller = file.split('.').next().unwrap_or_default();
-            Err(trouble::limit(controller, &format!("{file} = {value}")))
+/// Sets limits of one container; enables what they need.
+struct Limits<'a> {
+    base: &'a OwnedFd,
+    parent: &'a str,
+    folder: &'a str,
+}
+
+impl Limits<'_> {
+    fn set(&self, file: &str, value: &str) -> Result<(), LaunchError> {
+        let write = || files::write(self.base, &format!("{}/{file}", self.folder), value);
+        let asked = || format!("{file} = {value}");
+        match write() {
+            Ok(()) => return Ok(()),
+            // Without the controller there is no limit to be lifted.
+            Err(libc::ENOENT) if value == "max" => return Ok(()),
+            Err(libc::ENOENT) => {}
+            Err(errno) => return Err(LaunchError::os(Step::Cgroup, asked(), errno)),
         }
-        Err(errno) => Err(LaunchError::os(Step::Cgroup, format!("{file} = {value}"), errno)),
+        controllers::enable(self.base, self.parent, file.split('.').next().unwrap_or_default(), &asked())?;
+        match write() {
+            Ok(()) => Ok(()),
+            // A kernel that does not account swap: where there is none to be
+            // had, nothing is asked of it (as runc does).
+            Err(libc::ENOENT) if (file, value) == ("memory.swap.max", "0") => Ok(()),
+            Err(errno @ libc::ENOENT) => {
+                let error = LaunchError::os(Step::Cgroup, asked(), errno);
+                Err(error.hint(match file {
+                    "memory.swap.max" => "this kernel does not account swap (boot it with swapaccount=1)",
+                    _ => "this kernel has no such limit",
+                }))
+            }
+            Err(errno) => Err(LaunchError::os(Step::Cgroup, asked(), errno)),
+        }
+    }
+
+    fn set_io(&self, wanted: &Io) -> Result<(), LaunchError> {
+        // Seen only when enabled: which of the files for weights there are.
+        if files::open_write(self.base, &format!("{}/io.max", self.folder)).is_err() {
+            controllers::enable(self.base, self.parent, "io", "a limit on block devices")?;
+        }
+        let (weights, rates) = io::v2(wanted);
+        io::set(weights, rates, |file, value| files::write(self.base, &format!("{}/{file}", self.folder), value))
     }
 }
 
@@ -134,14 +152,22 @@ impl Unified {
     }
 
     /// Makes and limits the container's folder; on failure none is left.
-    pub(super) fn prepare(&self, spec: &Cgroup) -> Result<Prepared, LaunchError> {
+    /// `writable`: the container may make groups beneath it.
+    pub(super) fn prepare(&self, spec: &Cgroup, writable: bool) -> Result<Prepared, LaunchError> {
         let base = &self.base;
         let folder = format!("{}/{}", spec.parent, spec.name);
         let writes = writes(&spec.resources)?;
         files::mkdir(base, &folder).map_err(|errno| trouble::make(&folder, errno))?;
         let outcome = (|| {
+            if writable {
+                controllers::delegate(base, &spec.parent, &folder);
+            }
+            let limits = Limits { base, parent: &spec.parent, folder: &folder };
             for (file, value) in writes {
-                limit(base, &folder, file, &value)?;
+                limits.set(file, &value)?;
+            }
+            if let Some(io) = &spec.resources.io {
+                limits.set_io(io)?;
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let into = rustix::fs::openat(base, folder.as_str(), flags, Mode::empty())

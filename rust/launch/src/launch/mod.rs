@@ -103,7 +103,7 @@ pub fn launch(
                 descriptor(Step::Cgroup, fds, *index)?;
                 joined.push(&fds[*index as usize]);
             }
-            home.cgroups().prepare(cgroup, &joined)?
+            home.cgroups().prepare(cgroup, spec.filesystems.writable, &joined)?
         }
     };
     begun.cgroup_done();
