@@ -147,6 +147,8 @@ def test_overlay_that_is_a_module_not_loaded_yet_is_there(machine: Machine) -> N
     machine.write("/proc/filesystems", "".join(f"nodev\t{x}\n" for x in ("tmpfs", "proc", "sysfs", "devpts", "mqueue")))
     machine.loadable = {"overlay"}
     assert check(examined(machine), "overlay file system").status == "ok"
+    machine.features["overlay"] = False  # by ARDOCK_KERNEL_WITHOUT
+    assert check(examined(machine), "overlay file system").status == "failed"
 
 
 @pytest.mark.parametrize("file", ["overlay.ko", "overlay.ko.xz"])

@@ -221,9 +221,10 @@ class Host:
 
         /proc/filesystems names only those that are loaded, and a mount loads what is missing.
         """
+        if name == "overlay" and self._may_mount() and not self._features()["overlay"]:
+            return False  # not there, or declared absent (ARDOCK_KERNEL_WITHOUT)
         if any(line.split()[-1:] == [name] for line in self.lines("/proc/filesystems")):
-            # What was declared absent (ARDOCK_KERNEL_WITHOUT) is not used.
-            return name != "overlay" or not self._may_mount() or self._features()["overlay"]
+            return True
         found = self._filesystem(name)
         if found not in {errno.EPERM, errno.ENOSYS}:
             return found == 0
