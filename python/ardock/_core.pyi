@@ -16,6 +16,7 @@ __all__ = [
     "LayerError",
     "LogWatch",
     "Unpacker",
+    "device_programs",
     "import_directory",
     "keeper_is_alive",
     "kernel_features",

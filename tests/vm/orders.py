@@ -69,7 +69,7 @@ class Set(msgspec.Struct, frozen=True, kw_only=True):
     ending: str = _EPILOGUE
 
 
-_SMOKE: Final = "test_limits.py test_isolation.py test_apparmor.py test_kernel_paths.py host"
+_SMOKE: Final = "test_limits.py test_isolation.py test_apparmor.py test_bad_hosts.py test_kernel_paths.py host"
 
 SETS: Final = {
     "whole": Set(
