@@ -92,6 +92,12 @@ MISSING: dict[str, tuple[Callable[[Machine], None], str, str, str]] = {
         "Delegate=yes",
     ),
     "a machine that offers nothing": (lambda m: offer(m, ""), "delegation", "no limit can be set", "cgroup_no_v1=all"),
+    "v1 without blkio": (
+        lambda m: m.mounts(without("blkio")),
+        "blkio controller",
+        "--device-read-bps",
+        "mount -t cgroup -o blkio blkio /sys/fs/cgroup/blkio",
+    ),
     "v1 without pids": (
         lambda m: m.mounts(without("pids")),
         "pids controller",

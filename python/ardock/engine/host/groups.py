@@ -17,10 +17,12 @@ _LIMITS = {
     "cpu": "--cpus and --cpu-shares",
     "pids": "--pids-limit",
     "cpuset": "--cpuset-cpus and --cpuset-mems",
+    "io": "--blkio-weight, --device-read-bps and their like",
 }
+_V1_NAMES = {"io": "blkio"}
 
-# What the launch core enables for its groups where it is offered: rust/launch/src/cgroup/v2.rs.
-_ENABLED = frozenset({"memory", "pids", "cpu", "cpuset"})
+# What the launch core enables for its groups at the first limit that needs it: rust/launch/src/cgroup/controllers.rs.
+_ENABLED = frozenset(_LIMITS)
 
 
 def control_groups(host: Host, cgroups: Cgroups) -> Iterator[Check]:
@@ -37,7 +39,8 @@ def control_groups(host: Host, cgroups: Cgroups) -> Iterator[Check]:
     yield _layout(cgroups)
     if cgroups.version == 2:
         yield _delegation(cgroups)
-    for controller, purpose in _LIMITS.items():
+    for kind, purpose in _LIMITS.items():
+        controller = _V1_NAMES.get(kind, kind) if cgroups.version == 1 else kind
         there = cgroups.has(controller)
         yield Check(
             group=_GROUP,
@@ -84,7 +87,7 @@ def _delegation(cgroups: Cgroups) -> Check:
             status="note",
             found=f"{cgroups.v2}/cgroup.controllers is empty: no controller is given to ardock, so that no limit can be set; "
             "containers without limits run",
-            remedy="write '+memory +pids +cpu +cpuset' to the cgroup.subtree_control of the group above (Delegate=yes in a "
+            remedy="write '+memory +pids +cpu +cpuset +io' to the cgroup.subtree_control of the group above (Delegate=yes in a "
             "systemd unit); in a container, give that one limits or start it with --privileged"
             if cgroups.v2_type
             else "boot without cgroup_disable= and with the controllers on version 2 (cgroup_no_v1=all)",
@@ -96,7 +99,7 @@ def _delegation(cgroups: Cgroups) -> Check:
             name=name,
             status="ok",
             found=f"inside of a container; its {cgroups.v2_processes} processes stand where groups must go, and are moved to "
-            f"{cgroups.v2}/init when the first container starts",
+            f"{cgroups.v2}/init when the first container with a limit starts",
         )
     return Check(group=_GROUP, name=name, status="ok", found="inside of a container" if cgroups.v2_type else "yes")
 
@@ -135,7 +138,7 @@ def _remedy(host: Host, controller: str, cgroups: Cgroups) -> str:
         return f"write '+{controller}' to the cgroup.subtree_control of the groups above this one (Delegate=yes in a systemd unit)"
     if any(line.split()[:1] == [controller] and line.split()[1] != "0" for line in host.lines("/proc/cgroups")):
         return f"it is bound to a version 1 hierarchy: unmount that, or boot with cgroup_no_v1={controller}"
-    option = {"memory": "MEMCG", "cpuset": "CPUSETS", "cpu": "CGROUP_SCHED"}.get(
+    option = {"memory": "MEMCG", "cpuset": "CPUSETS", "cpu": "CGROUP_SCHED", "io": "BLK_CGROUP"}.get(
         controller, f"CGROUP_{controller.upper()}"
     )
     return f"boot a kernel with CONFIG_{option}"
