@@ -83,8 +83,9 @@ fn text_or_null(path: Option<&CStr>) -> usize {
 }
 
 /// How often a lookup is begun anew that somebody else's mount or rename has
-/// disturbed: more often in a row than chance gives.
-pub const LOOKUPS: usize = 1000;
+/// disturbed. One who does nothing but rename, in another container, say,
+/// disturbs nine of ten; this many take a second, and a launch may take ten.
+pub const LOOKUPS: usize = 200_000;
 
 /// openat2(2).
 ///
