@@ -15,6 +15,8 @@ use crate::error::LaunchError;
 
 /// What a container that may make groups of its own is given.
 const DELEGATED: [&str; 5] = ["cpuset", "cpu", "io", "memory", "pids"];
+/// Times that a controller is enabled before it is taken for not to be had.
+const ATTEMPTS: usize = 3;
 
 /// Enables whatever the host has, for a container whose control groups are
 /// writable: what it has not been given, it cannot limit by. `folder` is its
@@ -34,6 +36,17 @@ pub(super) fn delegate(base: &OwnedFd, parent: &str, folder: &str) {
 /// Enables a controller for the groups beneath `parent`. `asked` is the limit
 /// that needs it, for the error that names both.
 pub(super) fn enable(base: &OwnedFd, parent: &str, controller: &str, asked: &str) -> Result<(), LaunchError> {
+    for _ in 0..ATTEMPTS {
+        if enable_down_to(base, parent, controller, asked)? {
+            return Ok(());
+        }
+    }
+    Err(trouble::limit(controller, asked))
+}
+
+/// False where it has gone again meanwhile: systemd takes a controller away
+/// from the root that no group beneath has yet enabled for its own.
+fn enable_down_to(base: &OwnedFd, parent: &str, controller: &str, asked: &str) -> Result<bool, LaunchError> {
     let ends = parent.match_indices('/').map(|(at, _)| at).chain([parent.len()]);
     for level in std::iter::once("").chain(ends.map(|end| &parent[..end])) {
         let at = |name: &str| if level.is_empty() { name.to_owned() } else { format!("{level}/{name}") };
@@ -46,9 +59,10 @@ pub(super) fn enable(base: &OwnedFd, parent: &str, controller: &str, asked: &str
         match enabled {
             Ok(()) => {}
             // Not offered here: by the kernel, or by the group above.
-            Err(libc::ENOENT | libc::EINVAL) => return Err(trouble::limit(controller, asked)),
+            Err(libc::ENOENT | libc::EINVAL) if level.is_empty() => return Err(trouble::limit(controller, asked)),
+            Err(libc::ENOENT | libc::EINVAL) => return Ok(false),
             Err(errno) => return Err(trouble::enable(&file, controller, errno)),
         }
     }
-    Ok(())
+    Ok(true)
 }
