@@ -198,7 +198,7 @@ def test_sockets_readiness_and_logs(folder: Path) -> None:
         assert daemon.end() == 0
         assert manager.recv(4096) == b"STOPPING=1"
     assert not extra.exists()
-    assert [line["msg"] for line in daemon.lines()] == ["serving", "told to end", "ended"]
+    assert [line["msg"] for line in daemon.lines()] == ["ways on this kernel", "serving", "told to end", "ended"]
     assert all({"time", "level", "msg"} <= line.keys() for line in daemon.lines())
 
 
