@@ -45,7 +45,7 @@ def words(matrix: Matrix, boot: Boot, payload: Path, kernel_log: Path) -> list[s
     return [
         QEMU,
         # Kernels from 6.8 on allocate with a cmpxchg16b that qemu 7.2 gets wrong with several processors: they panic early.
-        *("-accel", "tcg,thread=multi", "-cpu", "max,cx16=off", "-smp", "2", "-m", MEMORY),
+        *("-accel", f"tcg,thread={boot.threads}", "-cpu", "max,cx16=off", "-smp", "2", "-m", MEMORY),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "none"),
         *("-device", "virtio-rng-pci"),
         *("-kernel", str(kernel.image), "-initrd", str(kernel.initramfs), "-append", append),

@@ -40,6 +40,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         append: The kernel's command line, but for what the emulator needs.
         cgroup: What is mounted where systemd does not do it.
         tests: The set of `tests.vm.orders.SETS` that is run where none is named.
+        threads: How the emulator runs the processors: each in a thread of its own, or all in turns in one.
         init: PID 1: busybox' init, which mounts what is needed and starts nothing else, or systemd.
     """
 
@@ -49,6 +50,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     append: str
     cgroup: Literal["v2", "hybrid"]
     tests: str = "whole"
+    threads: Literal["multi", "single"] = "multi"
     init: Literal["busybox", "systemd"] = "busybox"
 
 
