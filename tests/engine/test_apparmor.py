@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,14 +46,26 @@ def revision() -> int:
         os.close(descriptor)
 
 
-@pytest.fixture
-def custom() -> Iterator[str]:
-    """A profile of the user's own, which denies one file."""
-    name = "ardock-test-custom"
-    text = f"profile {name} flags=(attach_disconnected) {{ file, capability, network, deny /etc/passwd r, }}"
+@contextmanager
+def profile_loaded(name: str, rules: str) -> Iterator[str]:
+    text = f"profile {name} flags=(attach_disconnected) {{ file, capability, network, {rules} }}"
     subprocess.run([HOST.parser or "", "-Kr"], input=text, text=True, check=True)
     yield name
     (SECURITYFS / ".remove").write_text(name)
+
+
+@pytest.fixture
+def custom() -> Iterator[str]:
+    """A profile of the user's own, which denies one file."""
+    with profile_loaded("ardock-test-custom", "signal (receive) peer=unconfined, deny /etc/passwd r,") as name:
+        yield name
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """A profile of the user's own, which says nothing of signals."""
+    with profile_loaded("ardock-test-deaf", "") as name:
+        yield name
 
 
 # --- applied ---
@@ -289,18 +302,18 @@ async def test_a_container_is_stopped_and_killed_from_the_host(engine: Engine, r
 @pytest.mark.skipif(not Path("/sys/fs/cgroup/cgroup.controllers").exists(), reason="cgroup.kill is of version 2")
 @needs
 async def test_a_profile_that_keeps_signals_away_does_not_keep_a_container_from_ending(
-    engine: Engine, rootfs: str, custom: str
+    engine: Engine, rootfs: str, deaf: str
 ) -> None:
     """The kernel asks the profile whether even root's signals may come in; a control group is killed without asking."""
-    created = await engine.containers.create(["sleep", "1000"], rootfs=rootfs, apparmor=custom)
+    created = await engine.containers.create(["sleep", "1000"], rootfs=rootfs, apparmor=deaf)
     await engine.containers.start(created.id)
     with pytest.raises(ardock.LaunchFailed, match=r"needs the rule `signal \(receive\) peer=unconfined,`"):
         await engine.containers.kill(created.id, "TERM")
     await engine.containers.kill(created.id)
     assert (await engine.containers.wait(created.id)).exit_code == 137
     with trio.move_on_after(5):
-        await engine.containers.run(["sleep", "1000"], rootfs=rootfs, apparmor=custom)
-    result = await engine.containers.run(["sleep", "1000"], rootfs=rootfs, apparmor=custom, timeout=0.2)
+        await engine.containers.run(["sleep", "1000"], rootfs=rootfs, apparmor=deaf)
+    result = await engine.containers.run(["sleep", "1000"], rootfs=rootfs, apparmor=deaf, timeout=0.2)
     assert (result.exit_code, result.timed_out) == (137, True)
 
 
