@@ -70,9 +70,10 @@ async def test_an_error_in_the_body_comes_out_as_it_is(folders: Folders, rootfs:
 async def test_cancelling_all_around_the_engine_ends_what_runs(folders: Folders, rootfs: str) -> None:
     """Its connections' tasks are cancelled together with its body, and are needed all the same to kill what runs."""
     with trio.fail_after(20):
-        with trio.move_on_after(0.4) as scope:
+        with trio.CancelScope() as scope:
             async with own_engine(**folders) as engine, trio.open_nursery() as nursery:
                 container = await engine.containers.spawn(["sleep", "1000"], rootfs=rootfs)
+                scope.deadline = trio.current_time() + 0.3
                 for _ in range(5):
                     nursery.start_soon(partial(engine.containers.run, ["sleep", "1000"], rootfs=rootfs))
                 async for _ in engine.containers.run_many(

@@ -101,6 +101,12 @@ fn nothing_is_left_behind_by_any_step_that_fails() {
         let joining = [ipc, pid_namespace];
         let mut joined = full.clone();
         joined.namespaces.pid = Namespace::Join(1);
+        let joins = Features::probe().has(Feature::ProcPidns);
+        if !joins {
+            eprintln!(
+                "SKIPPED in part: this kernel mounts no /proc of a pid namespace that is joined (Linux 6.17 does)"
+            );
+        }
         let mut program = exec_spec(&["true"]);
         program.process = full.process.clone();
         program.process.cwd = "/tmp".into();
@@ -121,6 +127,9 @@ fn nothing_is_left_behind_by_any_step_that_fails() {
                 [("launch", &full, &bench.fds[..]), ("terminal", &terminal, &[]), ("joined", &joined, &joining)]
             {
                 if step == Step::JoinNamespace && what == "terminal" {
+                    continue;
+                }
+                if what == "joined" && !joins {
                     continue;
                 }
                 // On version 2 a launch's child is cloned into its group.
