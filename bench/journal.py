@@ -28,8 +28,8 @@ def journalled(disk: Path) -> Iterator[Path]:
     Raises:
         UnusableError: There is no loop device, or no mkfs.ext4.
     """
-    folder = Path(tempfile.mkdtemp(prefix="ardock-bench-journal-", dir=disk))
-    image, mounted = folder / "image", folder / "mounted"
+    folder = Path(tempfile.mkdtemp(prefix="ardock-bench-j-", dir=disk))
+    image, mounted = folder / "image", folder / "m"
     mounted.mkdir()
     try:
         _call("truncate", "-s", SIZE, str(image))

@@ -161,10 +161,11 @@ def _rounds(ready: list[System], place: Place, rounds: int, slice_s: float) -> l
 def place_for(medium: Medium, *, captures: bool, disk: Path) -> Iterator[Place]:
     """Make a folder for one set, on a tmpfs, on the disk or on a journalled one, and remove it with all that is in it."""
     with ExitStack() as stack:
-        where = Path("/dev/shm") if medium == "memory" else disk
+        where, prefix = (Path("/dev/shm") if medium == "memory" else disk), f"{peers.GROUP}-"
         if medium == "journal":
-            where = stack.enter_context(journalled(disk))
-        folder = Path(tempfile.mkdtemp(prefix=f"{peers.GROUP}-", dir=where))
+            # Short: other engines have sockets in it, whose paths may have 104 characters.
+            where, prefix = stack.enter_context(journalled(disk)), ""
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
         try:
             yield Place(medium=medium, captures=captures, folder=folder, rootfs=build.rootfs(folder / "rootfs"))
         finally:
