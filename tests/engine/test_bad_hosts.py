@@ -81,7 +81,9 @@ def test_read_only_control_groups(ardock: Ardock) -> None:
     assert told.code == 1
     assert "read-only: /sys/fs/cgroup" in told.words
     assert "mount -o remount,rw /sys/fs/cgroup" in told.words
+    journals = set(Path("/dev/shm").glob("ardock-*"))
     tried = on(READ_ONLY, ardock.run_words("true"))
+    assert set(Path("/dev/shm").glob("ardock-*")) == journals, "a keeper that could not start has left its journal"
     assert tried.code == 125, tried
     assert tried.out == ""
     assert "Read-only file system: /sys/fs/cgroup is mounted read-only: mount -o remount,rw" in tried.error

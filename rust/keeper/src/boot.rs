@@ -91,30 +91,45 @@ fn start(config: &mut Config, ready: Option<&OwnedFd>) -> Result<(Keeper, OwnCgr
     let run = RunFolder::open(&config.run)?;
     let listener = run.bind()?;
     let journal = run.journal(config)?;
-    let home = HomeConfig { store: Some(config.root.clone()), absent: config.absent };
-    let home = Home::enter(&home).map_err(because("make the mount namespace"))?;
-    home.cgroups().make_parent(&config.cgroup_parent()).map_err(because("make the control groups"))?;
-    let slots = Slots::map(SLOTS).map_err(because("map shared memory"))?;
-    let mut not_its_own = vec![listener.as_fd()];
-    not_its_own.extend(run.descriptors());
-    not_its_own.extend(ready.map(AsFd::as_fd));
-    // SAFETY: no thread has been made yet.
-    let zygote = unsafe { zygote::start(&home, &slots, config, &not_its_own) }.map_err(because("fork the zygote"))?;
-    drop(not_its_own);
+    let equipped = (|| {
+        let home = HomeConfig { store: Some(config.root.clone()), absent: config.absent };
+        let home = Home::enter(&home).map_err(because("make the mount namespace"))?;
+        home.cgroups().make_parent(&config.cgroup_parent()).map_err(because("make the control groups"))?;
+        let slots = Slots::map(SLOTS).map_err(because("map shared memory"))?;
+        let mut not_its_own = vec![listener.as_fd()];
+        not_its_own.extend(run.descriptors());
+        not_its_own.extend(ready.map(AsFd::as_fd));
+        // SAFETY: no thread has been made yet.
+        let zygote =
+            unsafe { zygote::start(&home, &slots, config, &not_its_own) }.map_err(because("fork the zygote"))?;
+        drop(not_its_own);
 
-    let descriptors = raise_descriptors();
-    let wake = Arc::new(Wake::new().map_err(because("make an eventfd"))?);
-    let home = Arc::new(home);
-    let store =
-        || rustix::fs::openat(CWD, "/store", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
-    let threads = "start the threads";
-    let writers = Writers::start(store(), wake.clone()).map_err(because(threads))?;
-    let janitor = Janitor::start(&home, store(), wake.clone()).map_err(because(threads))?;
-    let poll = Poll::new().map_err(because("make an epoll"))?;
-    net::listen(&listener, 64).map_err(because("listen"))?;
-    if let Some(ready) = ready {
-        write_all(ready.as_fd(), b"ready").map_err(because("say that it is ready"))?;
-    }
+        let descriptors = raise_descriptors();
+        let wake = Arc::new(Wake::new().map_err(because("make an eventfd"))?);
+        let home = Arc::new(home);
+        let store = || {
+            rustix::fs::openat(CWD, "/store", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+        };
+        let threads = "start the threads";
+        let writers = Writers::start(store(), wake.clone()).map_err(because(threads))?;
+        let janitor = Janitor::start(&home, store(), wake.clone()).map_err(because(threads))?;
+        let poll = Poll::new().map_err(because("make an epoll"))?;
+        net::listen(&listener, 64).map_err(because("listen"))?;
+        if let Some(ready) = ready {
+            write_all(ready.as_fd(), b"ready").map_err(because("say that it is ready"))?;
+        }
+        Ok((home, slots, zygote, descriptors, wake, writers, janitor, poll))
+    })();
+    let (home, slots, zygote, descriptors, wake, writers, janitor, poll) = match equipped {
+        Ok(equipment) => equipment,
+        Err(error) => {
+            // Nobody looks for what a keeper that never served has written.
+            journal.remove();
+            run.close();
+            run.remove();
+            return Err(error);
+        }
+    };
     let keeper = Keeper {
         config: config.clone(),
         run_folder: run,
