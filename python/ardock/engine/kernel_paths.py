@@ -67,17 +67,20 @@ _WAYS: Final = (
 
 def kernel_paths(features: Mapping[str, bool]) -> tuple[KernelPath, ...]:
     """What is done on a kernel with these `features` (as `_core.kernel_features`)."""
-    return tuple(
-        KernelPath(
-            key=ways.key,
-            feature=ways.feature,
-            since=ways.since,
-            there=features.get(ways.feature, False),
-            way=ways.with_it if features.get(ways.feature, False) else ways.without,
-            loss="" if features.get(ways.feature, False) else ways.loss,
+    paths = []
+    for ways in _WAYS:
+        there = features.get(ways.feature, False)
+        paths.append(
+            KernelPath(
+                key=ways.key,
+                feature=ways.feature,
+                since=ways.since,
+                there=there,
+                way=ways.with_it if there else ways.without,
+                loss="" if there else ways.loss,
+            )
         )
-        for ways in _WAYS
-    )
+    return tuple(paths)
 
 
 def told(paths: tuple[KernelPath, ...]) -> dict[str, str]:

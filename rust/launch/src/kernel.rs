@@ -10,7 +10,7 @@
 //! ways around it on a kernel that has it, and for a kernel of which one
 //! feature is not to be trusted.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use crate::sys;
 
@@ -127,7 +127,7 @@ impl Features {
         }
         match sys::memfd_create(c"ardock-probe", MFD_CLOEXEC | MFD_EXEC) {
             Ok(memfd) => {
-                drop(owned(memfd));
+                drop(sys::owned(memfd));
                 found = found.with(Feature::MfdExec).with(Feature::ExecutableMemfd);
             }
             // Not known: there every memfd can be executed.
@@ -149,14 +149,14 @@ const MFD_EXEC: u32 = 0x10;
 
 /// In a context that is thrown away before there is a superblock.
 fn probe_overlay(mut found: Features) -> Features {
-    let Ok(context) = sys::fsopen(c"overlay").map(owned) else { return found };
+    let Ok(context) = sys::fsopen(c"overlay").map(sys::owned) else { return found };
     found = found.with(Feature::Overlay);
     // Before 6.5 a context takes any option and looks later. The directory is
     // one that exists: of others the kernel's log would tell.
     let takes = |key| sys::fsconfig_string(context.as_raw_fd(), key, c"/").is_ok();
     if !takes(c"ardock-probe") && takes(c"lowerdir+") {
         found = found.with(Feature::LowerdirAdd);
-        if let Ok(root) = sys::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0).map(owned) {
+        if let Ok(root) = sys::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0).map(sys::owned) {
             if sys::fsconfig_fd(context.as_raw_fd(), c"lowerdir+", root.as_raw_fd()).is_ok() {
                 found = found.with(Feature::LowerdirFd);
             }
@@ -169,21 +169,15 @@ fn probe_overlay(mut found: Features) -> Features {
 /// attribute, others look at the mapping first. A copy of a mount to try it on
 /// would be let go of by the slow way (RCU), some milliseconds.
 fn knows_idmapped_mounts() -> Result<bool, i32> {
-    let users = owned(sys::openat(libc::AT_FDCWD, c"/proc/self/ns/user", libc::O_RDONLY, 0)?);
+    let users = sys::owned(sys::openat(libc::AT_FDCWD, c"/proc/self/ns/user", libc::O_RDONLY, 0)?);
     let attr = sys::MountAttr { set: sys::ATTR_IDMAP, userns: users.as_raw_fd() as u64, ..sys::MountAttr::default() };
     Ok(sys::mount_setattr(-1, c"", sys::AT_EMPTY, &attr) != Err(libc::EINVAL))
 }
 
 fn knows_proc_pidns() -> Result<bool, i32> {
-    let context = owned(sys::fsopen(c"proc")?);
-    let own = owned(sys::openat(libc::AT_FDCWD, c"/proc/self/ns/pid", libc::O_RDONLY, 0)?);
+    let context = sys::owned(sys::fsopen(c"proc")?);
+    let own = sys::owned(sys::openat(libc::AT_FDCWD, c"/proc/self/ns/pid", libc::O_RDONLY, 0)?);
     Ok(sys::fsconfig_fd(context.as_raw_fd(), c"pidns", own.as_raw_fd()).is_ok())
-}
-
-#[allow(unsafe_code)]
-fn owned(fd: usize) -> OwnedFd {
-    // SAFETY: a descriptor that a system call has just returned to the caller.
-    unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
 #[cfg(test)]

@@ -490,25 +490,19 @@ impl<'a> Plan<'a> {
 /// A detached devpts instance with a terminal opened on it: (instance,
 /// master, slave).
 pub(crate) fn open_terminal(size: (u16, u16), uid: u32) -> Result<(OwnedFd, OwnedFd, OwnedFd), LaunchError> {
-    use std::os::fd::FromRawFd;
     let failed = |errno| LaunchError::os(Step::Stdio, "a terminal", errno);
-    #[allow(unsafe_code)]
-    let own = |fd: usize| {
-        // SAFETY: a descriptor that the call just before has returned.
-        unsafe { OwnedFd::from_raw_fd(fd as i32) }
-    };
-    let fs = own(sys::fsopen(c"devpts").map_err(failed)?);
+    let fs = sys::owned(sys::fsopen(c"devpts").map_err(failed)?);
     for (key, value) in [(c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"gid", c"5")] {
         sys::fsconfig_string(fs.as_raw_fd(), key, value).map_err(failed)?;
     }
     sys::fsconfig_create(fs.as_raw_fd()).map_err(failed)?;
-    let instance = own(sys::fsmount(fs.as_raw_fd(), sys::ATTR_NOSUID | sys::ATTR_NOEXEC).map_err(failed)?);
+    let instance = sys::owned(sys::fsmount(fs.as_raw_fd(), sys::ATTR_NOSUID | sys::ATTR_NOEXEC).map_err(failed)?);
     let flags = libc::O_RDWR | libc::O_NOCTTY;
-    let master = own(sys::openat(instance.as_raw_fd(), c"ptmx", flags, 0).map_err(failed)?);
+    let master = sys::owned(sys::openat(instance.as_raw_fd(), c"ptmx", flags, 0).map_err(failed)?);
     let mut unlock: libc::c_int = 0;
     sys::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &mut unlock).map_err(failed)?;
     let peer = sys::ioctl_number(master.as_raw_fd(), libc::TIOCGPTPEER, (flags | libc::O_CLOEXEC) as usize);
-    let slave = own(peer.map_err(failed)?);
+    let slave = sys::owned(peer.map_err(failed)?);
     set_size(&master, size).map_err(failed)?;
     if uid != 0 {
         rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(uid)), None)

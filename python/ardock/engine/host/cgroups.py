@@ -52,9 +52,11 @@ class Cgroups(msgspec.Struct, frozen=True, kw_only=True):
 
     def has(self, controller: str) -> bool:
         """Whether a limit of this controller can be set; by its name on version 2."""
-        if self.version == 2:
-            return controller in self.v2_controllers
-        return {"io": "blkio"}.get(controller, controller) in self.v1
+        return self.name_of(controller) in (self.v2_controllers if self.version == 2 else self.v1)
+
+    def name_of(self, controller: str) -> str:
+        """A controller's name here, by that on version 2."""
+        return "blkio" if controller == "io" and self.version == 1 else controller
 
 
 def find_cgroups(host: Host) -> Cgroups:

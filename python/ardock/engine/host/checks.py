@@ -74,8 +74,7 @@ def privileges(host: Host) -> Iterator[Check]:
             found="this root is one of a user namespace (a rootless container, or unshare -Ur), not the machine's: not supported",
             remedy="run ardock as the machine's root, outside of that user namespace",
         )
-    effective = int(host.status("CapEff") or "0", 16)
-    missing = [f"{name} ({why})" for name, (bit, why) in _CAPABILITIES.items() if not effective >> bit & 1]
+    missing = [f"{name} ({why})" for name, (bit, why) in _CAPABILITIES.items() if not host.has_capability(bit)]
     yield Check(
         group=group,
         name="capabilities",
@@ -85,7 +84,7 @@ def privileges(host: Host) -> Iterator[Check]:
         if missing
         else "",
     )
-    resource = bool(effective >> _CAP_SYS_RESOURCE & 1)
+    resource = host.has_capability(_CAP_SYS_RESOURCE)
     yield Check(
         group=group,
         name="CAP_SYS_RESOURCE",
@@ -189,7 +188,7 @@ def kernel(host: Host) -> Iterator[Check]:
 
 def kernel_ways(host: Host) -> Iterator[Check]:
     """What newer kernels have, and what is done where this one has not."""
-    if not int(host.status("CapEff") or "0", 16) >> _CAPABILITIES["CAP_SYS_ADMIN"][0] & 1:
+    if not host.has_capability(_CAPABILITIES["CAP_SYS_ADMIN"][0]):
         return  # None can be seen; that is told above.
     for path in host.kernel_paths():
         if path.feature == "memfd":

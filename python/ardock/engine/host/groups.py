@@ -19,7 +19,6 @@ _LIMITS = {
     "cpuset": "--cpuset-cpus and --cpuset-mems",
     "io": "--blkio-weight, --device-read-bps and their like",
 }
-_V1_NAMES = {"io": "blkio"}
 
 # What the launch core enables for its groups at the first limit that needs it: rust/launch/src/cgroup/controllers.rs.
 _ENABLED = frozenset(_LIMITS)
@@ -40,8 +39,7 @@ def control_groups(host: Host, cgroups: Cgroups) -> Iterator[Check]:
     if cgroups.version == 2:
         yield _delegation(cgroups)
     for kind, purpose in _LIMITS.items():
-        controller = _V1_NAMES.get(kind, kind) if cgroups.version == 1 else kind
-        there = cgroups.has(controller)
+        controller, there = cgroups.name_of(kind), cgroups.has(kind)
         yield Check(
             group=_GROUP,
             name=f"{controller} controller",

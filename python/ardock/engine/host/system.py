@@ -200,8 +200,11 @@ class Host:
         return found != errno.ENOSYS and (found != errno.EPERM or not self._may_mount())
 
     def _may_mount(self) -> bool:
-        administrator = int(self.status("CapEff") or "0", 16) >> _CAP_SYS_ADMIN & 1
-        return bool(administrator) and not self.in_user_namespace()
+        return self.has_capability(_CAP_SYS_ADMIN) and not self.in_user_namespace()
+
+    def has_capability(self, number: int) -> bool:
+        """Whether this process's effective set has a capability, by its number in linux/capability.h."""
+        return bool(int(self.status("CapEff") or "0", 16) >> number & 1)
 
     def kernel_paths(self) -> tuple[KernelPath, ...]:
         """Which ways are taken on this kernel. Only root can find out."""

@@ -7,7 +7,7 @@
 
 mod users;
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, CWD};
@@ -71,7 +71,7 @@ pub fn open_bind(path: &Path, options: BindOptions) -> Result<(OwnedFd, bool), L
     let file = sys::mode_of(opened.as_raw_fd()).map_err(failed)? & libc::S_IFMT != libc::S_IFDIR;
     let recursive = if options.recursive { sys::AT_RECURSIVE } else { 0 };
     let tree = sys::clone_tree(opened.as_raw_fd(), c"", sys::AT_EMPTY | recursive).map_err(failed)?;
-    let tree = owned(tree);
+    let tree = sys::owned(tree);
     let propagation = match options.propagation {
         Propagation::Private => libc::MS_PRIVATE,
         Propagation::Slave => libc::MS_SLAVE,
@@ -112,7 +112,7 @@ pub fn open_root(path: &Path) -> Result<OwnedFd, LaunchError> {
     };
     let opened = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| failed(errno.raw_os_error()))?;
-    let tree = owned(sys::clone_tree(opened.as_raw_fd(), c"", sys::AT_EMPTY).map_err(failed)?);
+    let tree = sys::owned(sys::clone_tree(opened.as_raw_fd(), c"", sys::AT_EMPTY).map_err(failed)?);
     let attr = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
     sys::mount_setattr(tree.as_raw_fd(), c"", sys::AT_EMPTY, &attr).map_err(failed)?;
     Ok(tree)
@@ -121,10 +121,4 @@ pub fn open_root(path: &Path) -> Result<OwnedFd, LaunchError> {
 /// Sets a terminal's size (rows, columns).
 pub fn resize_terminal(master: &OwnedFd, size: (u16, u16)) -> std::io::Result<()> {
     crate::plan::set_size(master, size).map_err(std::io::Error::from_raw_os_error)
-}
-
-#[allow(unsafe_code)]
-fn owned(fd: usize) -> OwnedFd {
-    // SAFETY: a descriptor that a system call has just returned to the caller.
-    unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }

@@ -1,11 +1,13 @@
 //! `--user` and `--group-add` by the container's own passwd and group files.
 
+use std::ffi::CStr;
 use std::io::Read as _;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 
 use crate::error::{LaunchError, Step};
+use crate::sys;
 
 /// A resolved user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,29 +31,22 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// (`docker run --user`): a number needs no entry; without a group the
 /// passwd entry's is used, and the groups that list the user are added.
 pub fn resolve_user(layers: &[BorrowedFd<'_>], user: &str, extra: &[String]) -> Result<User, LaunchError> {
-    let passwd = read_first(layers, "etc/passwd")?;
-    let group = read_first(layers, "etc/group")?;
+    let passwd = read_first(layers, c"etc/passwd")?;
+    let group = read_first(layers, c"etc/group")?;
     resolve(&passwd, &group, user, extra)
 }
 
-fn beneath(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, rustix::io::Errno> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let mut opened = Err(rustix::io::Errno::AGAIN);
-    // EAGAIN: see `sys::openat2`.
-    for _ in 0..crate::sys::LOOKUPS {
-        opened = rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
-        if !matches!(opened, Err(rustix::io::Errno::AGAIN)) {
-            break;
-        }
-    }
-    opened
-}
-
-fn read_first(layers: &[BorrowedFd<'_>], path: &str) -> Result<String, LaunchError> {
+fn read_first(layers: &[BorrowedFd<'_>], path: &CStr) -> Result<String, LaunchError> {
     for layer in layers {
         // Looked at before it is opened: an image may have a device node there,
         // and opening one can do anything.
-        let opened: Result<OwnedFd, _> = beneath(*layer, path).and_then(|place| {
+        let how = sys::OpenHow {
+            flags: (libc::O_PATH | libc::O_CLOEXEC) as u64,
+            mode: 0,
+            resolve: sys::RESOLVE_IN_ROOT | sys::RESOLVE_NO_MAGICLINKS,
+        };
+        let found = sys::openat2(layer.as_raw_fd(), path, &how).map_err(rustix::io::Errno::from_raw_os_error);
+        let opened: Result<OwnedFd, _> = found.map(sys::owned).and_then(|place| {
             let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
             if kind != rustix::fs::FileType::RegularFile {
                 return Err(rustix::io::Errno::NOENT);
@@ -63,12 +58,18 @@ fn read_first(layers: &[BorrowedFd<'_>], path: &str) -> Result<String, LaunchErr
             Ok(fd) => {
                 let mut bytes = Vec::new();
                 std::fs::File::from(fd).take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| {
-                    LaunchError::os(Step::Ids, format!("/{path}"), error.raw_os_error().unwrap_or(0))
+                    LaunchError::os(
+                        Step::Ids,
+                        format!("/{}", path.to_string_lossy()),
+                        error.raw_os_error().unwrap_or(0),
+                    )
                 })?;
                 return Ok(String::from_utf8_lossy(&bytes).into_owned());
             }
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
-            Err(errno) => return Err(LaunchError::os(Step::Ids, format!("/{path}"), errno.raw_os_error())),
+            Err(errno) => {
+                return Err(LaunchError::os(Step::Ids, format!("/{}", path.to_string_lossy()), errno.raw_os_error()))
+            }
         }
     }
     Ok(String::new())

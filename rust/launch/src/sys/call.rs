@@ -9,11 +9,19 @@
 #![allow(unsafe_code)]
 
 use core::ffi::CStr;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::raw::{check, syscall6};
 
 /// The result of a system call: its value or the errno.
 pub type Outcome = Result<usize, i32>;
+
+/// Owns a descriptor that a system call has just returned to the caller: for
+/// code outside of the child.
+pub fn owned(fd: usize) -> OwnedFd {
+    // SAFETY: just returned, so nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+}
 
 /// `struct open_how` of openat2(2).
 #[repr(C)]
