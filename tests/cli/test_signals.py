@@ -79,3 +79,25 @@ def test_every_signal_that_means_something_is_passed_on() -> None:
     assert name_of(signal.SIGINT) == "SIGINT"
     assert name_of(signal.SIGRTMIN + 3) == "SIGRTMIN+3"
     assert os.getpid()
+
+
+def test_a_signal_in_a_callback_that_cannot_raise_is_no_traceback_and_stays_to_be_read() -> None:
+    code = """
+import os, signal, sys, weakref
+from ardock.cli.signals import Caught
+
+class Thing:
+    pass
+
+with Caught() as caught:
+    thing = Thing()
+    watched = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    del thing
+    assert caught.read() == [signal.SIGTERM]
+    other = Thing()
+    watched = weakref.ref(other, lambda _: 1 / 0)
+    del other
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Interrupted" not in done.stderr
+    assert "ZeroDivisionError" in done.stderr, "what is a fault is reported"

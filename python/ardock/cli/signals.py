@@ -13,6 +13,7 @@ import contextlib
 import enum
 import os
 import signal
+import sys
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -134,10 +135,12 @@ class Caught:
         self._numbers = numbers
         self.descriptor, self._told = os.pipe()
         self.quiet = False
+        self._report = sys.unraisablehook
 
     def __enter__(self) -> Self:
         os.set_blocking(self.descriptor, False)
         os.set_blocking(self._told, False)
+        self._report, sys.unraisablehook = sys.unraisablehook, self._unraisable
         signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
         for number in self._numbers:
             signal.signal(number, self._handle)
@@ -149,12 +152,21 @@ class Caught:
         for number in self._numbers:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
+        sys.unraisablehook = self._report
         os.close(self._told)
         os.close(self.descriptor)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if not self.quiet and number in ENDING:
             raise Interrupted(number)
+
+    def _unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """A signal may come while a callback of the interpreter's own runs, an import's say, out of which nothing can be raised.
+
+        It is no fault to report, and is not lost: the descriptor has it.
+        """
+        if not isinstance(unraisable.exc_value, Interrupted):
+            self._report(unraisable)
 
     def read(self) -> list[int]:
         """The signals that have come and were not read yet, in their order."""
