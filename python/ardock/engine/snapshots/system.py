@@ -1,0 +1,96 @@
+"""System calls that Python has no function for."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_CLONE_FS: Final = 0x200
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_PRIVATE = 0x1, 0x2, 0x4, 1 << 18
+_MNT_DETACH: Final = 2
+_UMOUNT_NOFOLLOW: Final = 8
+# fs/namespace.c copies a page of mount options.
+_LONGEST_OPTIONS: Final = 4095
+
+
+def _check(result: int, path: object) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(path))
+
+
+def mount(source: str, target: Path, kind: str, flags: int, options: str) -> None:
+    """Mount a file system, private: what is mounted in it is not seen elsewhere.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    place = os.fsencode(target)
+    _check(
+        _LIBC.mount(os.fsencode(source), place, kind.encode("ascii"), ctypes.c_ulong(flags), options.encode()), target
+    )
+    _check(_LIBC.mount(None, place, None, ctypes.c_ulong(_MS_PRIVATE), None), target)
+
+
+def unmount(target: Path) -> bool:
+    """Take off what is mounted at `target`, all of it, also where it is in use; whether anything was.
+
+    Raises:
+        OSError: The kernel refuses for another reason than that nothing is mounted there.
+    """
+    found = False
+    while True:
+        if _LIBC.umount2(os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW) == 0:
+            found = True
+            continue
+        number = ctypes.get_errno()
+        if number in (errno.EINVAL, errno.ENOENT):
+            return found
+        raise OSError(number, os.strerror(number), str(target))
+
+
+def mount_overlay(layers: Sequence[Path], target: Path, folder: Path) -> None:
+    """An overlay of two and more `layers`, topmost first, that cannot be written to.
+
+    Mount options have one page, which 500 paths do not fit in: they are given as links of one or two letters in `folder`,
+    relative to the working directory, which is a thread's own where that has unshared it.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    names = [_short(index) for index in range(len(layers))]
+    for name, layer in zip(names, layers, strict=True):
+        (folder / name).symlink_to(layer)
+    options = f"lowerdir={':'.join(names)}"
+    if len(options) > _LONGEST_OPTIONS:
+        raise OSError(errno.E2BIG, f"{len(layers)} layers are too many for an overlay")
+    failures: list[OSError] = []
+
+    def run() -> None:
+        try:
+            _check(_LIBC.unshare(_CLONE_FS), folder)
+            os.chdir(folder)
+            mount("overlay", target, "overlay", _MS_RDONLY | _MS_NOSUID | _MS_NODEV, options)
+        except OSError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="ardock-overlay")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+_LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _short(index: int) -> str:
+    """A name of one or two letters; "merged" is none of them."""
+    first, second = divmod(index, len(_LETTERS))
+    return _LETTERS[second] if first == 0 else _LETTERS[first - 1] + _LETTERS[second]
