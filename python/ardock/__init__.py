@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         CommandNotFound,
         Conflict,
         ConnectionLost,
+        ContentDamaged,
         DaemonUnavailable,
         DeadlineExceeded,
         DiskFull,
@@ -51,12 +52,15 @@ if TYPE_CHECKING:
         NotPermitted,
         NotRunning,
         ProtocolViolation,
+        RegistryUnavailable,
         Unsupported,
     )
     from ardock.model.events import Cursor, Event, Gap, Heartbeat
     from ardock.model.image import ImageInfo
     from ardock.model.logs import LogGap, LogQuery, LogRecord
     from ardock.model.records import Adopted, ExitRecord, RunResult, Timings
+    from ardock.model.reference import Reference
+    from ardock.model.registry import Credentials, RegistryOptions
     from ardock.model.spec import (
         ContainerOptions,
         ContainerSpec,
@@ -98,6 +102,7 @@ _WHERE: Final = {
         "CommandNotFound",
         "Conflict",
         "ConnectionLost",
+        "ContentDamaged",
         "DaemonUnavailable",
         "DeadlineExceeded",
         "DiskFull",
@@ -114,6 +119,7 @@ _WHERE: Final = {
         "NotPermitted",
         "NotRunning",
         "ProtocolViolation",
+        "RegistryUnavailable",
         "Unsupported",
     ),
     "ardock.model.events": (
@@ -134,6 +140,8 @@ _WHERE: Final = {
         "RunResult",
         "Timings",
     ),
+    "ardock.model.reference": ("Reference",),
+    "ardock.model.registry": ("Credentials", "RegistryOptions"),
     "ardock.model.spec": (
         "ContainerOptions",
         "ContainerSpec",
@@ -164,7 +172,9 @@ __all__ = [
     "ContainerSpec",
     "ContainerSummary",
     "Containers",
+    "ContentDamaged",
     "Created",
+    "Credentials",
     "Cursor",
     "DaemonUnavailable",
     "DeadlineExceeded",
@@ -199,6 +209,9 @@ __all__ = [
     "NotPermitted",
     "NotRunning",
     "ProtocolViolation",
+    "Reference",
+    "RegistryOptions",
+    "RegistryUnavailable",
     "RunMany",
     "RunResult",
     "RunningContainer",

@@ -35,6 +35,8 @@ def test_codes_are_stable() -> None:
         "NotRunning": ("not_running", 409, 125),
         "Unsupported": ("unsupported", 501, 125),
         "NotPermitted": ("not_permitted", 403, 125),
+        "RegistryUnavailable": ("registry_unavailable", 502, 125),
+        "ContentDamaged": ("content_damaged", 502, 125),
         "EngineLocked": ("engine_locked", 409, 125),
         "EngineClosed": ("engine_closed", 503, 125),
         "FolderUnusable": ("folder_unusable", 500, 125),

@@ -138,10 +138,27 @@ class Unsupported(ArdockError):
 
 
 class NotPermitted(ArdockError):
-    """The user's fault: the calling process lacks a privilege (ardock needs root). Run it as root."""
+    """The user's fault: no privilege (run it as root), or a registry wants other credentials (``ardock login``)."""
 
     code = "not_permitted"
     http_status = 403
+
+
+class RegistryUnavailable(ArdockError):
+    """The registry's or the network's fault: it cannot be reached, broke off, or goes on failing. Try again later."""
+
+    code = "registry_unavailable"
+    http_status = 502
+
+
+class ContentDamaged(ArdockError):
+    """The sender's fault: bytes that came are not those that their digest or size names. Nothing of them is kept.
+
+    Try again, or another source.
+    """
+
+    code = "content_damaged"
+    http_status = 502
 
 
 class EngineLocked(ArdockError):
