@@ -1,0 +1,255 @@
+"""HTTP exchanges with servers, over `httpx2`: the one module that knows that library.
+
+It uses the library's transports and not its client: what the latter adds (following redirects, keeping cookies, reading the
+environment) is either decided elsewhere here or not wanted. `httpx2` is imported at the first exchange: it takes as long as
+a short command does, and most engines never speak to a registry.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final, Literal
+
+import trio
+
+from ardock.engine.registry.certificates import tls_context
+from ardock.engine.registry.places import Origin, is_loopback, proxy_of
+from ardock.model.errors import EngineClosed
+from ardock.model.registry import RegistryOptions
+
+if TYPE_CHECKING:
+    import httpx2
+
+# What went wrong: no connection; the peer does not speak TLS; nobody vouches for its certificate; it broke afterwards.
+Kind = Literal["connect", "plain", "certificate", "broken"]
+Content = bytes | Callable[[], AsyncIterator[bytes]]
+
+_CONNECT_TIMEOUT: Final = 15.0
+# A server on this machine that does not answer a TLS handshake at once waits for a request in plain.
+_LOOPBACK_TIMEOUT: Final = 5.0
+_KEEPALIVE: Final = 30.0
+
+
+class Broken(Exception):  # noqa: N818 - named for what happened, as all errors here
+    """An exchange that failed below HTTP; it may be tried again, unless it is of the kind ``certificate``.
+
+    Attributes:
+        kind: See `Kind`.
+        reason: In words, as the end of a sentence.
+    """
+
+    def __init__(self, kind: Kind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind: Kind = kind
+        self.reason = reason
+
+
+class Answer:
+    """A response whose body was not read yet. It has a connection until it is closed."""
+
+    def __init__(self, url: str, response: httpx2.Response) -> None:
+        self.url = url
+        self.status = response.status_code
+        self._response = response
+
+    def header(self, name: str) -> str | None:
+        """A header's value; several of one name as RFC 9110 joins them."""
+        return self._response.headers.get(name)
+
+    def headers(self, name: str) -> list[str]:
+        """Values of all headers of this name."""
+        return self._response.headers.get_list(name)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The body, in pieces as they come (64 KiB at most).
+
+        Raises:
+            Broken: It ended early.
+        """
+        with _mapped():
+            async with aclosing(self._response.aiter_raw()) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def read(self, limit: int) -> bytes:
+        """The body's first `limit` bytes; more than that was there where the result is longer.
+
+        Raises:
+            Broken: It ended early.
+        """
+        body = bytearray()
+        async with aclosing(self.pieces()) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > limit:
+                    break
+        return bytes(body)
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it where the body was not read to its end."""
+        with trio.CancelScope(shield=True):
+            await self._response.aclose()
+
+
+class Transport:
+    """Connections to servers: a bounded pool for each, made at the first exchange."""
+
+    def __init__(self, options: RegistryOptions) -> None:
+        self._options = options
+        self._pools: dict[tuple[Origin, bool], httpx2.AsyncHTTPTransport] = {}
+        self._closed = False
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        origin: Origin,
+        headers: Mapping[str, str],
+        content: Content = b"",
+        *,
+        names: tuple[str, ...] = (),
+        verify: bool = True,
+    ) -> Answer:
+        """One exchange; the answer is to be closed.
+
+        Args:
+            method: Such as ``GET``.
+            url: Absolute.
+            origin: Its server.
+            headers: All but ``Host`` and ``User-Agent``; with ``Content-Length`` where `content` is no `bytes`.
+            content: The body, or what begins it anew.
+            names: What else than by its authority the server is called in `RegistryOptions.certificates`.
+            verify: Whether its certificate counts.
+
+        Raises:
+            Broken: It failed below HTTP.
+            ArdockError: Its certificates, or its proxy, cannot be used.
+        """
+        import httpx2  # noqa: PLC0415 - see the module's description
+
+        pool = await self._pool(origin, names, verify=verify)
+        connect = _LOOPBACK_TIMEOUT if is_loopback(origin.host) else _CONNECT_TIMEOUT
+        patience = self._options.patience
+        timeout = httpx2.Timeout(connect=min(connect, patience), read=patience, write=patience, pool=None)
+        try:
+            request = httpx2.Request(
+                method,
+                url,
+                headers={"User-Agent": _user_agent(), "Accept-Encoding": "identity", **headers},
+                content=content if isinstance(content, bytes) else content(),
+                extensions={"timeout": timeout.as_dict()},
+            )
+        except httpx2.InvalidURL as error:
+            raise Broken("broken", f"{url[:200]!r} is no address: {error}") from error
+        with _mapped():
+            return Answer(url, await pool.handle_async_request(request))
+
+    async def _pool(self, origin: Origin, names: tuple[str, ...], *, verify: bool) -> httpx2.AsyncHTTPTransport:
+        import httpx2  # noqa: PLC0415 - see the module's description
+
+        key = (origin, verify)
+        pool = self._pools.get(key)
+        if pool is not None:
+            return pool
+        proxy = proxy_of(origin, os.environ) if self._options.environment else None
+        if origin.scheme == "https":
+            folders = self._options.certificates
+            called = (*names, origin.authority, f"{origin.host}:{origin.port}")
+            context = await trio.to_thread.run_sync(lambda: tls_context(folders, called, verify=verify))
+        else:
+            # Not used; without it the library would read the system's authorities.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self._closed:
+            raise EngineClosed("the engine is closed")
+        # Somebody else may have made it meanwhile.
+        return self._pools.setdefault(
+            key,
+            httpx2.AsyncHTTPTransport(
+                verify=context,
+                trust_env=False,
+                limits=httpx2.Limits(
+                    max_connections=self._options.connections,
+                    max_keepalive_connections=self._options.connections,
+                    keepalive_expiry=_KEEPALIVE,
+                ),
+                proxy=proxy,
+            ),
+        )
+
+    async def release(self) -> None:
+        """Close all connections; the next exchange makes new ones. For when nobody uses one: who does gets `Broken`."""
+        pools, self._pools = list(self._pools.values()), {}
+        with trio.CancelScope(shield=True):
+            for pool in pools:
+                await pool.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections; what uses one gets `Broken`."""
+        self._closed = True
+        await self.release()
+
+
+@lru_cache(maxsize=1)
+def _user_agent() -> str:
+    try:
+        return f"ardock/{version('ardock')}"
+    except PackageNotFoundError:
+        return "ardock"
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """The library's errors as `Broken`."""
+    import httpx2  # noqa: PLC0415 - see the module's description
+
+    try:
+        yield
+    except httpx2.TransportError as error:
+        raise _broken(error, connecting=isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)) from error
+    except httpx2.StreamError as error:
+        # Its connection was closed by `release` while it was read.
+        raise Broken("broken", "the connection was closed") from error
+
+
+def _broken(error: Exception, *, connecting: bool) -> Broken:
+    """What happened, by the exceptions that led to this one."""
+    during_tls = False
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Broken("certificate", f"its certificate is not trusted: {cause.verify_message or cause.reason}")
+        if isinstance(cause, ssl.SSLError) and connecting:
+            return Broken("plain", f"the TLS handshake failed: {cause.reason or cause}")
+        if isinstance(cause, socket.gaierror):
+            return Broken("connect", f"its name cannot be resolved: {cause.strerror}")
+        if isinstance(cause, OSError) and cause.errno:
+            return Broken("connect" if connecting else "broken", os.strerror(cause.errno).lower())
+        during_tls = during_tls or isinstance(cause, trio.BrokenResourceError)
+    if connecting and during_tls:
+        return Broken("plain", "it broke off in the TLS handshake")
+    name = type(error).__name__
+    if name.endswith("Timeout"):
+        return Broken("connect" if connecting else "broken", f"it did not {_WAITED.get(name, 'answer')} in time")
+    return Broken("connect" if connecting else "broken", str(error).rstrip(".").lower() or name)
+
+
+_WAITED: Final = {"ConnectTimeout": "take the connection", "WriteTimeout": "take what was sent"}
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those it was raised from, of a group the first's."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        if isinstance(current, BaseExceptionGroup):
+            current = current.exceptions[0]
+        else:
+            # Also where it is suppressed: the library raises `from None`.
+            current = current.__cause__ or current.__context__
