@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RunMany,
         RunningContainer,
         RunningProgram,
+        Volumes,
     )
     from ardock.model.container import ContainerInfo, ContainerSummary, Created, EngineInfo, Listing
     from ardock.model.errors import (
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         Ulimit,
         WeightDevice,
     )
+    from ardock.model.volume import PrunedVolumes, VolumeInfo
 
 _WHERE: Final = {
     "ardock.client": ("connect",),
@@ -85,6 +87,7 @@ _WHERE: Final = {
         "RunMany",
         "RunningContainer",
         "RunningProgram",
+        "Volumes",
     ),
     "ardock.model.container": (
         "ContainerInfo",
@@ -153,6 +156,7 @@ _WHERE: Final = {
         "Ulimit",
         "WeightDevice",
     ),
+    "ardock.model.volume": ("PrunedVolumes", "VolumeInfo"),
 }
 _MODULES: Final = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -209,6 +213,7 @@ __all__ = [
     "NotPermitted",
     "NotRunning",
     "ProtocolViolation",
+    "PrunedVolumes",
     "Reference",
     "RegistryOptions",
     "RegistryUnavailable",
@@ -220,6 +225,8 @@ __all__ = [
     "Timings",
     "Ulimit",
     "Unsupported",
+    "VolumeInfo",
+    "Volumes",
     "WeightDevice",
     "connect",
     "open_engine",

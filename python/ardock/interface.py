@@ -11,7 +11,7 @@ that waits (`wait`, `logs`, `attach`, `subscribe`, `stop`) leaves the container 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from ardock.model.image import ImageInfo
 from ardock.model.logs import LogItem, LogQuery
 from ardock.model.records import ExitRecord, RunResult, Timings
 from ardock.model.spec import ContainerOptions, ContainerSpec, ExecSpec
+from ardock.model.volume import PrunedVolumes, VolumeInfo
 
 DEFAULT_MAX_OUTPUT = 1 << 20
 
@@ -234,8 +235,12 @@ class Containers(Protocol):
     async def wait(self, ref: str, condition: WaitCondition = "not-running") -> ExitRecord:
         """Wait for its end; answered after its removal too, for the engine's retention time."""
 
-    async def remove(self, ref: str, *, force: bool = False) -> None:
-        """Remove it and its writable layer and log. Conflict: it runs and `force` (which kills it) is not given."""
+    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it and its writable layer and log. Conflict: it runs and `force` (which kills it) is not given.
+
+        With `volumes` its anonymous volumes go, too, but for those that other containers have; without they stay, to be removed
+        by themselves. Those of a container that is removed when it has ended always go with it.
+        """
 
     async def inspect(self, ref: str) -> ContainerInfo:
         """All about one."""
@@ -320,6 +325,77 @@ class Images(Protocol):
         """
 
 
+class Volumes(Protocol):
+    """The volumes of one engine: directories, or file systems mounted as needed, that outlive containers.
+
+    A container names them in its `Mount`s; those that are not there are made with it.
+    """
+
+    async def create(
+        self,
+        name: str = "",
+        *,
+        driver: str = "local",
+        options: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> VolumeInfo:
+        """Make a volume, or find the one that is there.
+
+        Args:
+            name: 2 or more of ``[a-zA-Z0-9_.-]``, beginning with a letter or digit; empty: an anonymous one, of 64 hexadecimal
+                digits.
+            driver: ``"local"`` alone.
+            options: None is a directory of the engine's. Else ``type``, ``device`` and ``o`` as mount(8) has them, mounted when
+                the first container uses it and unmounted when the last one has ended: ``{"type": "tmpfs", "device": "tmpfs",
+                "o": "size=100m"}``; with ``type`` ``none`` and ``o`` ``bind`` a directory of the host's.
+            labels: Key-value pairs.
+
+        Raises:
+            InvalidArgument: The name is none, or there is no such option.
+            Unsupported: There is no such driver.
+            Conflict: A volume of that name is there with other options.
+            DiskFull: The disk is full.
+        """
+
+    async def list(self, *, filters: Filters | None = None, sizes: bool = False) -> Sequence[VolumeInfo]:
+        """All of them, by name.
+
+        Args:
+            filters: ``name`` (a regular expression), ``driver``, ``label`` (``key`` or ``key=value``), ``dangling`` (``true``: no
+                container has it).
+            sizes: Count what each holds, which takes as long as reading its directories.
+
+        Raises:
+            InvalidArgument: There is no such filter or value.
+        """
+
+    async def inspect(self, name: str) -> VolumeInfo:
+        """One. NotFound: there is none of that name."""
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        """Remove one and what is in it.
+
+        Args:
+            name: Its name.
+            force: It is no error where there is none.
+
+        Raises:
+            NotFound: There is none of that name.
+            Conflict: Containers have it among their mounts, running or not; it names them.
+        """
+
+    async def prune(self, *, all: bool = False, filters: Filters | None = None) -> PrunedVolumes:  # noqa: A002 - Docker's name
+        """Remove those that no container has among its mounts.
+
+        Args:
+            all: Also those that have a name of the user's; else anonymous ones alone.
+            filters: ``label`` and ``label!`` (``key`` or ``key=value``), and ``all``.
+
+        Raises:
+            InvalidArgument: There is no such filter or value.
+        """
+
+
 class Engine(Protocol):
     """What `open_engine` and `connect` give.
 
@@ -328,6 +404,7 @@ class Engine(Protocol):
         containers: Its containers.
         events: Its journal.
         images: Its images.
+        volumes: Its volumes.
     """
 
     @property
@@ -345,6 +422,10 @@ class Engine(Protocol):
     @property
     def images(self) -> Images:
         """Its images."""
+
+    @property
+    def volumes(self) -> Volumes:
+        """Its volumes."""
 
     async def info(self) -> EngineInfo:
         """About the engine."""

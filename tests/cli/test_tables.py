@@ -148,7 +148,7 @@ def test_what_the_engine_refuses_and_a_column_that_is_not_there_are_1(engine: Fa
         (["kill", "-s", "USR1"], "kill", {"signal": "USR1"}),
         (["start"], "start", {}),
         (["rm"], "remove", {}),
-        (["rm", "-fv"], "remove", {"force": True}),
+        (["rm", "-fv"], "remove", {"force": True, "volumes": True}),
     ],
 )
 def test_a_command_makes_a_call_for_each_and_what_fails_stops_no_other(
@@ -221,7 +221,8 @@ def test_rename(engine: FakeEngine) -> None:
         (["stop", "-t", "-2", "x"], 'invalid argument "-2" for "-t, --timeout" flag: give a whole number, -1 or more'),
         (["rm", "-l", "x"], "-l, --link is not supported: there are no links between containers"),
         (["start", "-a", "x", "y"], "you cannot start and attach multiple containers at once"),
-        (["inspect", "--type", "volume", "x"], 'invalid argument "volume" for "--type" flag: there are no volumes yet'),
+        (["inspect", "--type", "network", "x"], 'invalid argument "network" for "--type" flag: there are no networks yet'),
+        (["volume", "ls", "x"], "volume ls accepts no arguments: x"),
         (["image", "frob"], "unknown command: ardock image frob (see 'ardock image --help')"),
         (["image", "ls", "-f", "foo=1"], 'invalid argument "foo=1" for "-f, --filter" flag: invalid filter \'foo\': give dangling or reference'),
         (["create"], "give an image, or a root file system and a command: ardock create [--rootfs PATH | IMAGE] COMMAND [ARG...]"),
@@ -274,23 +275,31 @@ def inspected(engine: FakeEngine, refs: dict[str, str]) -> None:
             request.fail("ambiguous", f"{ref} fits several containers")
         else:
             request.fail("not_found", f"no such container: {ref}")
-    for _ in [kind for kind in refs.values() if kind in {"image", "nothing"}]:
+    for _ in [kind for kind in refs.values() if kind in {"image", "volume", "nothing"}]:
         request = engine.expect("images.inspect")
         ref = request.params["ref"]
         if refs[ref] == "image":
             request.reply(id=f"sha256:{OTHER}", names=[f"{ref}:latest"])
         else:
             request.fail("not_found", f"no such image: {ref}")
+    for _ in [kind for kind in refs.values() if kind in {"volume", "nothing"}]:
+        request = engine.expect("volumes.inspect")
+        name = request.params["name"]
+        if refs[name] == "volume":
+            request.reply(name=name, mountpoint=f"/var/lib/x/volumes/{name}/_data", labels={"a": "b"})
+        else:
+            request.fail("not_found", f"no such volume: {name}")
 
 
-def test_inspect_finds_containers_and_images_and_complains_of_the_rest(engine: FakeEngine) -> None:
-    with ardock(engine, "inspect", "no", "web", "01", "base") as process:
-        inspected(engine, {"no": "nothing", "web": "container", "01": "ambiguous", "base": "image"})
+def test_inspect_finds_what_there_is_and_complains_of_the_rest(engine: FakeEngine) -> None:
+    with ardock(engine, "inspect", "no", "web", "01", "base", "vol") as process:
+        inspected(engine, {"no": "nothing", "web": "container", "01": "ambiguous", "base": "image", "vol": "volume"})
         code, out, err = end(process)
     assert code == 1
-    container, image = json.loads(out)
+    container, image, volume = json.loads(out)
     assert (container["Name"], container["LogPath"]) == ("/web", "/var/lib/x/containers/x/log")
     assert image["RepoTags"] == ["base:latest"]
+    assert (volume["Name"], volume["Labels"], volume["Options"]) == ("vol", {"a": "b"}, None)
     assert err == b"ardock: no such object: no\nardock: 01 fits several containers\n"
 
 

@@ -11,7 +11,7 @@ import pytest
 from ardock.cli import run_flags as f
 from ardock.cli.errors import CliError, UsageError
 from ardock.cli.flags import AnyFlag, Parser
-from ardock.cli.mounts import Bind, DeviceNode, Tmpfs
+from ardock.cli.mounts import Bind, DeviceNode, Tmpfs, VolumeMount
 from ardock.cli.run_flags import RUN_FLAGS
 
 
@@ -74,6 +74,39 @@ def value_of(flag: AnyFlag, text: str) -> object:
         (f.MOUNT, "type=bind,src=/a,dst=/b,bind-propagation=shared", [Bind("/a", "/b", propagation="shared")]),
         (f.MOUNT, "type=bind,src=/a,dst=/b,bind-nonrecursive", [Bind("/a", "/b", recursive=False)]),
         (f.MOUNT, "type=bind,src=/a,dst=/b,bind-recursive=disabled", [Bind("/a", "/b", recursive=False)]),
+        (
+            f.MOUNT,
+            "type=bind,src=/a,dst=/b,ro,bind-recursive=writable",
+            [Bind("/a", "/b", read_only=True, read_only_recursive=False)],
+        ),
+        (
+            f.MOUNT,
+            "type=bind,src=/a,dst=/b,ro,bind-recursive=readonly,bind-propagation=rprivate",
+            [Bind("/a", "/b", read_only=True, read_only_recursive=True)],
+        ),
+        (f.VOLUME, "/b", [VolumeMount("", "/b")]),
+        (f.VOLUME, "name:/b", [VolumeMount("name", "/b")]),
+        (f.VOLUME, "name:/b:ro,nocopy", [VolumeMount("name", "/b", read_only=True, no_copy=True)]),
+        (f.MOUNT, "dst=/b", [VolumeMount("", "/b")]),
+        (
+            f.MOUNT,
+            "src=name,dst=/b,volume-nocopy,volume-subpath=a/b,ro",
+            [VolumeMount("name", "/b", read_only=True, no_copy=True, subpath="a/b")],
+        ),
+        (
+            f.MOUNT,
+            'type=volume,dst=/b,volume-driver=local,volume-opt=type=tmpfs,"volume-opt=o=size=1m,mode=700",volume-label=a',
+            [
+                VolumeMount(
+                    "",
+                    "/b",
+                    driver="local",
+                    options=(("type", "tmpfs"), ("o", "size=1m,mode=700")),
+                    labels=(("a", ""),),
+                )
+            ],
+        ),
+        (f.VOLUMES_FROM, "one:ro", ["one:ro"]),
         (f.MOUNT, "type=tmpfs,dst=/b,tmpfs-size=1m,tmpfs-mode=1770", [Tmpfs("/b", "size=1048576,mode=1770")]),
         (f.DEVICE, "/dev/fuse", [[DeviceNode("/dev/fuse", "/dev/fuse")]]),
         (f.DEVICE, "/dev/fuse:r", [[DeviceNode("/dev/fuse", "/dev/fuse", "r")]]),
@@ -169,11 +202,15 @@ STRICTER = [
     ("--volume", "/a:b", "the target must be absolute"),
     ("--volume", "/a:/", "the target cannot be /"),
     ("--volume", "/a:/x/..", "the target cannot be /"),
-    ("--volume", "/a", "without a source"),
-    ("--volume", "name:/b", "named volumes are not supported yet"),
+    ("--volume", "name:/b:shared", "invalid mode shared for the volume name"),
     ("--volume", ":/b", "cannot be empty"),
     ("--volume", "/a:/b:ro:x", "needs --mount"),
-    ("--mount", "type=volume,target=/b", "volumes are not supported yet"),
+    ("--mount", "type=volume,source=/a,target=/b", "/a is no name of a volume"),
+    ("--mount", "type=volume,target=/b,volume-driver=nfs", "there is no volume driver nfs"),
+    ("--volume-driver", "nfs", "there is no volume driver nfs"),
+    ("--volumes-from", "a:b", "CONTAINER[:ro|rw]"),
+    ("--mount", "type=bind,source=/a,target=/b,bind-recursive=writable", "requires readonly"),
+    ("--mount", "type=bind,source=/a,target=/b,bind-recursive=readonly,ro", "requires bind-propagation=rprivate"),
     ("--mount", "type=npipe,target=/b", "not supported"),
     ("--mount", "type=bind,target=/b", "source is required"),
     ("--tmpfs", "run", "the target must be absolute"),

@@ -230,10 +230,10 @@ class FakeContainers:
     async def rename(self, ref: str, name: str) -> None:
         self.engine.tell(f"rename {ref} {name}")
 
-    async def remove(self, ref: str, *, force: bool = False) -> None:
+    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         if ref == "bug":
             raise ZeroDivisionError("a bug")
-        self.engine.tell(f"remove {ref} {force}")
+        self.engine.tell(f"remove {ref} {force} {volumes}")
 
     async def resize(self, ref: str, rows: int, columns: int, *, exec_id: str | None = None) -> None:
         self.engine.tell(f"resize {ref} {rows}x{columns} {exec_id}")

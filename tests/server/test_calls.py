@@ -42,10 +42,10 @@ async def test_simple_methods_reach_the_engine_with_their_arguments(client: Clie
     await client.call("containers.restart", ref="a")
     await client.call("containers.kill", ref="a", signal=9, exec_id="e")
     await client.call("containers.rename", ref="a", name="b")
-    await client.call("containers.remove", ref="a", force=True)
+    await client.call("containers.remove", ref="a", force=True, volumes=True)
     await client.call("containers.resize", ref="a", rows=3, columns=4)
     assert engine.told == [
-        "start a", "stop a 1.5 INT", "restart a None None", "signal a 9 e", "rename a b", "remove a True", "resize a 3x4 None",
+        "start a", "stop a 1.5 INT", "restart a None None", "signal a 9 e", "rename a b", "remove a True True", "resize a 3x4 None",
     ]  # fmt: skip
     assert await client.call("containers.exec_detached", ref="a", spec={"argv": ["x"]}) == {"exec_id": "e" * 64}
     assert await client.call("images.remove", ref="i") == {"done": ["Untagged: i"]}

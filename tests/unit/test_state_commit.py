@@ -16,22 +16,26 @@ from tests.unit.states import beside, departed, event, events, no_commit, opened
 
 async def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
     async with opened(tmp_path) as (state, loaded):
-        assert loaded == ([], [], False, True)
+        assert loaded == ([], [], False, True, [])
         await state.commit_and_wait(
             Changes(
                 events=(event(1), event(2)),
                 put=(("a", b"row a"), ("b", b""), ("c", b"\x00\xff")),
                 put_images=(("i", b"image"), ("j", b"other")),
+                put_volumes=(("v", b"volume"), ("w", b"")),
                 exits=(departed(9, 3),),
                 request=("r-1", b"result"),
                 fsync=True,
             )
         )
-        await state.commit_and_wait(Changes(put=(("a", b"newer a"),), drop=("c",), drop_images=("j", "never there")))
+        await state.commit_and_wait(
+            Changes(put=(("a", b"newer a"),), drop=("c",), drop_images=("j", "never there"), drop_volumes=("w",))
+        )
         epoch = state.epoch
     async with opened(tmp_path) as (state, loaded):
         assert sorted(loaded.containers) == [("a", b"newer a"), ("b", b"")]
         assert loaded.images == [("i", b"image")]
+        assert loaded.volumes == [("v", b"volume")]
         assert not loaded.fresh
         assert not loaded.new_boot
         assert (state.epoch, state.assigned, state.committed) == (epoch, 2, 2)

@@ -71,6 +71,18 @@ async def test_ten_thousand_containers_are_there(tmp_path: Path) -> None:
         assert sorted(loaded.containers) == list(rows)
 
 
+async def test_a_database_of_the_first_version_opens_with_what_is_in_it(tmp_path: Path) -> None:
+    await _fill(tmp_path, 3)
+    with sqlite3.connect(database(tmp_path)) as connection:
+        connection.executescript("DROP TABLE volumes; PRAGMA user_version = 1;")
+    connection.close()
+    async with opened(tmp_path) as (state, loaded):
+        assert (len(loaded.containers), loaded.volumes, loaded.fresh) == (3, [], False)
+        await state.commit_and_wait(Changes(put_volumes=(("v", b"volume"),)))
+    async with opened(tmp_path) as (_, loaded):
+        assert loaded.volumes == [("v", b"volume")]
+
+
 def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -173,7 +185,7 @@ REFUSED = {
     "text": (_text, "is no SQLite database"),
     "another program's": (_foreign, "another program's database"),
     "another program's, empty": (_named, "application id 0xf055113"),
-    "newer": (_newer, "written by a newer ardock (schema 1000; this one knows 1)"),
+    "newer": (_newer, "written by a newer ardock (schema 1000; this one knows 2)"),
     "a table is gone": (_without_table, "is damaged (no such table: exits)"),
     "rows that are none": (_other_rows, "is damaged ("),
     "half of it": (_half, "is damaged ("),

@@ -1,4 +1,4 @@
-"""`ardock inspect`: all about containers and images, in Docker's JSON."""
+"""`ardock inspect`: all about containers, images and volumes, in Docker's JSON."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def _format(text: str) -> Form:
 
 
 def _type(text: str) -> str:
-    if text in {"network", "volume"}:
-        raise ValueError(f"there are no {text}s yet")
-    if text not in {"", "container", "image"}:
-        raise ValueError("give container or image")
+    if text == "network":
+        raise ValueError("there are no networks yet")
+    if text not in {"", "container", "image", "volume"}:
+        raise ValueError("give container, image or volume")
     return text
 
 
@@ -56,7 +56,7 @@ def show(settings: Settings, refs: Sequence[str], kind: str, form: Form | None) 
     Args:
         settings: The global options.
         refs: Names or ids.
-        kind: ``container`` or ``image``; empty tries both.
+        kind: ``container``, ``image`` or ``volume``; empty tries all, in this order.
         form: The value of FORMAT.
     """
     from ardock.cli.connection import connected
@@ -85,19 +85,20 @@ def _print(found: Sequence[Struct], form: Form | None) -> None:
 
 def _look(engine: Connection, refs: Sequence[str], kind: str) -> list[Struct | ArdockError]:
     from ardock.docker.inspect import container_json, image_json
+    from ardock.docker.volumes import volume_json
     from ardock.model.errors import ArdockError, NotFound
-    from ardock.protocol.methods import IMAGE, INFO, INSPECT, ImageRef, NoParams, Ref
+    from ardock.protocol.methods import IMAGE, INFO, INSPECT, VOLUME, ImageRef, NoParams, Ref, VolumeRef
 
     about = engine.call(INFO, NoParams())
     answers: list[Struct | ArdockError] = [NotFound(f"no such object: {ref}") for ref in refs]
-    if kind != "image":
+    if kind in {"", "container"}:
         containers = call_all(engine, [(INSPECT, Ref(ref=ref)) for ref in refs])
         for place, container in enumerate(containers):
             if not isinstance(container, ArdockError):
                 answers[place] = container_json(container, root=about.root)
             elif kind == "container" or not isinstance(container, NotFound):
                 answers[place] = container
-    if kind != "container":
+    if kind in {"", "image"}:
         open_places = [place for place, answer in enumerate(answers) if isinstance(answer, NotFound)]
         images = call_all(engine, [(IMAGE, ImageRef(ref=refs[place])) for place in open_places])
         for place, image in zip(open_places, images, strict=True):
@@ -105,6 +106,14 @@ def _look(engine: Connection, refs: Sequence[str], kind: str) -> list[Struct | A
                 answers[place] = image_json(image, architecture=about.architecture)
             elif kind == "image" or not isinstance(image, NotFound):
                 answers[place] = image
+    if kind in {"", "volume"}:
+        open_places = [place for place, answer in enumerate(answers) if isinstance(answer, NotFound)]
+        volumes = call_all(engine, [(VOLUME, VolumeRef(name=refs[place])) for place in open_places])
+        for place, volume in zip(open_places, volumes, strict=True):
+            if not isinstance(volume, ArdockError):
+                answers[place] = volume_json(volume)
+            elif kind == "volume" or not isinstance(volume, NotFound):
+                answers[place] = volume
     return answers
 
 
@@ -113,7 +122,7 @@ command = FlagCommand(
     run,
     FLAGS,
     usage="[OPTIONS] NAME|ID [NAME|ID...]",
-    help_text="Return low-level information on containers and images",
+    help_text="Return low-level information on containers, images and volumes",
     epilog="The JSON has Docker's shape; what Docker has no word for is under Ardock.",
     failure=FAILED,
     interspersed=True,

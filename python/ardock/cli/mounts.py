@@ -30,6 +30,20 @@ class Bind(NamedTuple):
     propagation: Propagation = "rprivate"
     recursive: bool = True
     create_source: bool = False
+    read_only_recursive: bool | None = None
+
+
+class VolumeMount(NamedTuple):
+    """A volume; without a source an anonymous one."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    no_copy: bool = False
+    subpath: str = ""
+    driver: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class Tmpfs(NamedTuple):
@@ -48,25 +62,28 @@ class DeviceNode(NamedTuple):
     permissions: str = "rwm"
 
 
-def volume(value: str) -> Bind:
-    """`-v SOURCE:TARGET[:MODES]`."""
+def volume(value: str) -> Bind | VolumeMount:
+    """`-v [SOURCE:]TARGET[:MODES]`: a source with a slash is a path of the host's, any other a volume's name."""
     parts = value.split(":")
     if len(parts) > 3:
-        raise ValueError("give SOURCE:TARGET[:ro|rw,...]; a path with a colon needs --mount")
+        raise ValueError("give [SOURCE:]TARGET[:ro|rw,...]; a path with a colon needs --mount")
     if len(parts) == 1:
-        raise ValueError("volumes without a source are not supported yet: give SOURCE:TARGET[:ro]")
+        return VolumeMount("", _target(value))
     source, target = parts[0], parts[1]
     if not source or not target:
-        raise ValueError("the source and the target cannot be empty: give SOURCE:TARGET[:ro]")
-    bind = Bind(_host_path(source), _target(target), create_source=True)
+        raise ValueError("the source and the target cannot be empty: give [SOURCE:]TARGET[:ro]")
     modes = parts[2].split(",") if len(parts) == 3 else []
     kinds = [_kind(mode) for mode in modes]
     if len(set(kinds)) < len(kinds):
         raise ValueError(f"the mode {','.join(modes)} says the same thing twice")
+    if _is_name(source):
+        wrong = next((mode for mode in modes if mode in PROPAGATIONS), None)
+        if wrong:
+            raise ValueError(f"invalid mode {wrong} for the volume {source}: only a path of the host's is propagated")
+        return VolumeMount(source, _target(target), read_only="ro" in modes, no_copy="nocopy" in modes)
+    bind = Bind(_host_path(source), _target(target), read_only="ro" in modes, create_source=True)
     for mode in modes:
-        if mode == "ro":
-            bind = bind._replace(read_only=True)
-        elif mode in PROPAGATIONS:
+        if mode in PROPAGATIONS:
             bind = bind._replace(propagation=cast("Propagation", mode))
     return bind
 
@@ -82,17 +99,21 @@ def _kind(mode: str) -> str:
         return "label"  # SELinux relabelling: nothing to do where there is none, as in Docker
     if mode == "nocopy":
         return "copy"  # What Docker does for a bind in any case
-    raise ValueError(f"invalid mode {mode}: give ro, rw or one of {', '.join(PROPAGATIONS)}")
+    raise ValueError(f"invalid mode {mode}: give ro, rw, nocopy or one of {', '.join(PROPAGATIONS)}")
+
+
+def _is_name(source: str) -> bool:
+    """Docker's rule (docker/cli, cli/compose/loader/volume.go): what begins with none of these is a volume's name."""
+    return not source.startswith(("/", ".", "~"))
 
 
 def _host_path(source: str) -> str:
     if source.startswith("~"):
         raise ValueError("~ is the shell's to expand: write $HOME, or leave it outside of quotes")
-    # Docker takes a word without a slash as a volume's name; `.` and `..` are paths.
     if source in {".", ".."} or source.startswith(("./", "../")):
         return os.path.abspath(source)  # noqa: PTH100 - by its words, as Docker does it: Path keeps `..`
     if not source.startswith("/"):
-        raise ValueError(f"named volumes are not supported yet: give {source} as a path (./{source})")
+        raise ValueError(f"invalid mount path {source}: the source must be absolute, or begin with ./")
     return source
 
 
@@ -110,41 +131,78 @@ def tmpfs(value: str) -> tuple[str, str]:
     return _target(path), options
 
 
-def mount(value: str) -> Bind | Tmpfs:
+def mount(value: str) -> Bind | VolumeMount | Tmpfs:
     """`--mount type=bind,source=...,target=...` and the like."""
     fields = _fields(value)
-    kind = fields.pop("type", "volume").lower()
-    target = fields.pop("target", "")
+    kind = _one(fields, "type", "volume").lower()
+    target = _one(fields, "target")
     read_only = _switch(fields, "readonly")
-    if fields.pop("consistency", "default").lower() not in _CONSISTENCIES:
+    if _one(fields, "consistency", "default").lower() not in _CONSISTENCIES:
         raise ValueError("invalid consistency: give consistent, cached or delegated")
-    if kind == "volume":
-        raise ValueError("volumes are not supported yet: give type=bind or type=tmpfs")
-    if kind not in {"bind", "tmpfs"}:
-        raise ValueError(f"mounts of type {kind} are not supported: give type=bind or type=tmpfs")
+    if kind not in {"bind", "tmpfs", "volume"}:
+        raise ValueError(f"mounts of type {kind} are not supported: give type=volume, type=bind or type=tmpfs")
     if not target:
         raise ValueError("target is required")
     wrong = next((name for name in fields if "-" in name and not name.startswith(f"{kind}-")), None)
     if wrong:
         raise ValueError(f"cannot mix {wrong.partition('-')[0]}-* options with mount type {kind}")
+    source = _one(fields, "source")
     if kind == "tmpfs":
-        if fields.pop("source", ""):
+        if source:
             raise ValueError("a tmpfs has no source")
         return Tmpfs(_target(target), _tmpfs_options(fields), read_only)
-    source = fields.pop("source", "")
+    if kind == "volume":
+        if source and not _is_name(source):
+            raise ValueError(f"{source} is no name of a volume: give one, or type=bind for a path of the host's")
+        return VolumeMount(
+            source,
+            _target(target),
+            read_only=read_only,
+            no_copy=_switch(fields, "volume-nocopy"),
+            subpath=_one(fields, "volume-subpath"),
+            driver=_driver(_one(fields, "volume-driver")),
+            options=_pairs(fields, "volume-opt"),
+            labels=_pairs(fields, "volume-label"),
+        )
     if not source:
         raise ValueError("source is required")
-    propagation = fields.pop("bind-propagation", "") or "rprivate"
-    if propagation not in PROPAGATIONS:
+    propagation = _one(fields, "bind-propagation")
+    if propagation and propagation not in PROPAGATIONS:
         raise ValueError(f"invalid bind-propagation {propagation}: give one of {', '.join(PROPAGATIONS)}")
+    recursive, read_only_recursive = _recursive(fields)
+    if read_only_recursive is not None and not read_only:
+        mode = "readonly" if read_only_recursive else "writable"
+        raise ValueError(f"bind-recursive={mode} requires readonly to be given, too")
+    if read_only_recursive and propagation != "rprivate":
+        raise ValueError("bind-recursive=readonly requires bind-propagation=rprivate to be given, too")
     return Bind(
         _host_path(source),
         _target(target),
         read_only=read_only,
-        propagation=cast("Propagation", propagation),
-        recursive=_recursive(fields),
+        propagation=cast("Propagation", propagation or "rprivate"),
+        recursive=recursive,
         create_source=_switch(fields, "bind-create-src"),
+        read_only_recursive=read_only_recursive,
     )
+
+
+def _driver(name: str) -> str:
+    if name not in {"", "local"}:
+        raise ValueError(f"there is no volume driver {name}: local is the only one")
+    return name
+
+
+def volume_driver(value: str) -> str:
+    """`--volume-driver`: `local`, or nothing."""
+    return _driver(value)
+
+
+def volumes_from(value: str) -> str:
+    """`--volumes-from CONTAINER[:ro|rw]`."""
+    ref, colon, mode = value.partition(":")
+    if not ref or (colon and mode not in {"ro", "rw", "z", "Z"}):
+        raise ValueError("give CONTAINER[:ro|rw]")
+    return value
 
 
 _SYNONYMS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
@@ -156,11 +214,12 @@ _KNOWN = frozenset({
 })  # fmt: skip
 
 
-def _fields(value: str) -> dict[str, str]:
+def _fields(value: str) -> dict[str, list[str]]:
+    """What is given for each name, in order."""
     import csv  # A value with a comma is quoted as in CSV.
 
     rows = list(csv.reader([value], strict=True))
-    fields: dict[str, str] = {}
+    fields: dict[str, list[str]] = {}
     for field in rows[0] if rows else []:
         name, equals, content = field.partition("=")
         name = _SYNONYMS.get(name, name)
@@ -170,36 +229,54 @@ def _fields(value: str) -> dict[str, str]:
             content = "true"
         if name not in _KNOWN:
             raise ValueError(f"unexpected key {name}")
-        fields[name] = content
+        fields.setdefault(name, []).append(content)
     return fields
 
 
-def _switch(fields: dict[str, str], name: str) -> bool:
-    text = fields.pop(name, "false")
+def _one(fields: dict[str, list[str]], name: str, default: str = "") -> str:
+    """The last value of a name, which is done with then."""
+    return fields.pop(name, [default])[-1]
+
+
+def _pairs(fields: dict[str, list[str]], name: str) -> tuple[tuple[str, str], ...]:
+    """`key=value` each; of a key alone the value is empty."""
+    pairs = [text.partition("=") for text in fields.pop(name, [])]
+    if any(not key for key, _, _ in pairs):
+        raise ValueError(f"invalid value for {name}: give key=value")
+    return tuple((key, content) for key, _, content in pairs)
+
+
+def _switch(fields: dict[str, list[str]], name: str) -> bool:
+    text = _one(fields, name, "false")
     try:
         return boolean(text)
     except ValueError:
         raise ValueError(f"invalid value for {name}: {text}") from None
 
 
-def _recursive(fields: dict[str, str]) -> bool:
+def _recursive(fields: dict[str, list[str]]) -> tuple[bool, bool | None]:
+    """Whether what is mounted beneath comes along, and whether that is read-only where the mount is."""
     nonrecursive = _switch(fields, "bind-nonrecursive")
-    mode = fields.pop("bind-recursive", "enabled")
-    if mode in {"disabled", "false"}:
-        return False
-    if mode in {"writable", "readonly"}:
-        raise ValueError(f"bind-recursive={mode} is not supported yet")
-    if mode not in {"enabled", "true"}:
-        raise ValueError(f"invalid value for bind-recursive: {mode}: give enabled or disabled")
-    return not nonrecursive
+    mode = _one(fields, "bind-recursive", "enabled")
+    match mode:
+        case "enabled" | "true":
+            return not nonrecursive, None
+        case "disabled" | "false":
+            return False, None
+        case "writable":
+            return not nonrecursive, False
+        case "readonly":
+            return not nonrecursive, True
+        case _:
+            raise ValueError(f"invalid value for bind-recursive: {mode}: give enabled, disabled, writable or readonly")
 
 
-def _tmpfs_options(fields: dict[str, str]) -> str:
+def _tmpfs_options(fields: dict[str, list[str]]) -> str:
     options = []
     if "tmpfs-size" in fields:
-        options.append(f"size={size(fields['tmpfs-size'])}")
+        options.append(f"size={size(_one(fields, 'tmpfs-size'))}")
     if "tmpfs-mode" in fields:
-        text = fields["tmpfs-mode"]
+        text = _one(fields, "tmpfs-mode")
         if not text or any(digit not in "01234567" for digit in text):
             raise ValueError(f"invalid value for tmpfs-mode: {text}: give octal digits such as 1777")
         options.append(f"mode={text}")

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ardock.cli.flags import Values
 
 FORCE = Switch("force", "Force the removal of a running container (uses SIGKILL)", short="f")
+VOLUMES = Switch("volumes", "Remove anonymous volumes associated with the container", short="v")
 FLAGS = (
     FORCE,
-    # There are none, so all are removed.
-    Switch("volumes", "Remove anonymous volumes associated with the container", short="v", hidden=True),
+    VOLUMES,
     Refused("link", "there are no links between containers", short="l", switch=True),
 )
 
@@ -28,11 +28,11 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     from ardock.model.errors import NotFound
     from ardock.protocol.methods import REMOVE, Remove
 
-    force = values.on(FORCE)
+    force, volumes = values.on(FORCE), values.on(VOLUMES)
     return each(
         settings,
         arguments,
-        lambda ref: (REMOVE, Remove(ref=ref, force=force)),
+        lambda ref: (REMOVE, Remove(ref=ref, force=force, volumes=volumes)),
         # As docker: `rm -f` is for "see that it is not there".
         forgive=lambda error: force and isinstance(error, NotFound),
     )

@@ -154,6 +154,8 @@ DEVICE_WRITE_IOPS = Many("device-write-iops", values.requests_of_device, "Limit 
 # File systems.
 READ_ONLY = Switch("read-only", "Mount the container's root filesystem as read only")
 VOLUME = Many("volume", mounts.volume, "Bind mount a volume", short="v")
+VOLUME_DRIVER = Flag("volume-driver", mounts.volume_driver, "Optional volume driver for the container")
+VOLUMES_FROM = Many("volumes-from", mounts.volumes_from, "Mount volumes from the specified container(s)")
 MOUNT = Many("mount", mounts.mount, "Attach a filesystem mount to the container", metavar="mount")
 TMPFS = Many("tmpfs", mounts.tmpfs, "Mount a tmpfs directory")
 DEVICE = Many("device", mounts.device, "Add a host device to the container")
@@ -230,8 +232,6 @@ _REFUSED: tuple[AnyFlag, ...] = (
     Refused("runtime", "OCI runtimes as backends are not built yet", harmless=("",)),
     Refused("use-api-socket", "there is no Docker API socket to bind", switch=True),
     Refused("userns", "user namespaces are not built yet", harmless=("", "host")),
-    Refused("volume-driver", "volumes are not built yet; -v takes a path of the host", harmless=("", "local")),
-    Refused("volumes-from", "volumes are not built yet; -v takes a path of the host"),
 )
 
 BUILT: tuple[AnyFlag, ...] = tuple(flag for flag in globals().copy().values() if isinstance(flag, AnyFlag))

@@ -18,7 +18,7 @@ from ardock.cli import run_flags as f
 from ardock.cli.command import Attached
 from ardock.cli.errors import CliError, UsageError, quoted
 from ardock.cli.files import absolute_path, environment, key_values
-from ardock.cli.mounts import Bind, Tmpfs
+from ardock.cli.mounts import Bind, Tmpfs, VolumeMount
 from ardock.model.spec import ContainerSpec, Device, LogOptions, Mount, ThrottleDevice, Ulimit, WeightDevice
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ def _spec(values: Values, argv: tuple[str, ...], image: str | None) -> Container
         read_only=values.on(f.READ_ONLY),
         tmpfs=dict(values.many(f.TMPFS)),
         mounts=_mounts(values),
+        volumes_from=tuple(values.many(f.VOLUMES_FROM)),
         devices=tuple(
             Device(source=node.source, target=node.target, permissions=node.permissions)
             for nodes in values.many(f.DEVICE)
@@ -219,9 +220,21 @@ def _mounts(values: Values) -> tuple[Mount, ...]:
     return tuple(_mount(entry) for entry in entries)
 
 
-def _mount(entry: Bind | Tmpfs) -> Mount:
+def _mount(entry: Bind | VolumeMount | Tmpfs) -> Mount:
     if isinstance(entry, Tmpfs):
         return Mount(type="tmpfs", target=entry.target, options=entry.options, read_only=entry.read_only)
+    if isinstance(entry, VolumeMount):
+        return Mount(
+            type="volume",
+            source=entry.source,
+            target=entry.target,
+            read_only=entry.read_only,
+            no_copy=entry.no_copy,
+            subpath=entry.subpath,
+            driver=entry.driver,
+            driver_options=dict(entry.options),
+            labels=dict(entry.labels),
+        )
     return Mount(
         type="bind",
         source=entry.source,
@@ -230,6 +243,7 @@ def _mount(entry: Bind | Tmpfs) -> Mount:
         propagation=entry.propagation,
         recursive=entry.recursive,
         create_source=entry.create_source,
+        read_only_recursive=entry.read_only_recursive,
     )
 
 
@@ -272,7 +286,7 @@ _FLAG_OF: dict[str, AnyFlag] = {
     "blkio_device_read_iops": f.DEVICE_READ_IOPS, "blkio_device_write_iops": f.DEVICE_WRITE_IOPS, "cpus": f.CPUS,
     "cpu_shares": f.CPU_SHARES, "cpu_quota": f.CPU_QUOTA, "cpu_period": f.CPU_PERIOD, "cpuset_cpus": f.CPUSET_CPUS,
     "cpuset_mems": f.CPUSET_MEMS, "pids_limit": f.PIDS_LIMIT, "network": f.NETWORK, "ipc": f.IPC, "pid": f.PID,
-    "uts": f.UTS, "cgroupns": f.CGROUPNS, "tmpfs": f.TMPFS, "mounts": f.VOLUME, "devices": f.DEVICE,
+    "uts": f.UTS, "cgroupns": f.CGROUPNS, "tmpfs": f.TMPFS, "mounts": f.VOLUME, "volumes_from": f.VOLUMES_FROM, "devices": f.DEVICE,
     "device_cgroup_rules": f.DEVICE_RULE, "cap_add": f.CAP_ADD, "cap_drop": f.CAP_DROP, "privileged": f.PRIVILEGED,
     "seccomp": f.SECURITY_OPT, "no_new_privileges": f.SECURITY_OPT, "apparmor": f.SECURITY_OPT, "ulimits": f.ULIMIT,
     "sysctls": f.SYSCTL, "shm_size": f.SHM_SIZE, "oom_score_adj": f.OOM_SCORE_ADJ, "stop_signal": f.STOP_SIGNAL,

@@ -108,9 +108,9 @@ class Containers:
         """Wait for its end; answered after its removal too, for the engine's retention time."""
         return await self._remote.call(methods.WAIT, methods.Wait(ref=ref, condition=condition))
 
-    async def remove(self, ref: str, *, force: bool = False) -> None:
-        """Remove it and its writable layer and log."""
-        await self._remote.change(methods.REMOVE, methods.Remove(ref=ref, force=force))
+    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it and its writable layer and log; `volumes`: its anonymous volumes, too."""
+        await self._remote.change(methods.REMOVE, methods.Remove(ref=ref, force=force, volumes=volumes))
 
     async def inspect(self, ref: str) -> ContainerInfo:
         """All about one."""

@@ -13,6 +13,7 @@ from ardock.client.following import Events
 from ardock.client.images import Images
 from ardock.client.line import Line, open_line
 from ardock.client.remote import Remote
+from ardock.client.volumes import Volumes
 from ardock.model.container import EngineInfo
 from ardock.protocol.methods import INFO, Method, NoParams, Params
 
@@ -27,6 +28,7 @@ class RemoteEngine:
         containers: Its containers.
         events: Its journal.
         images: Its images.
+        volumes: Its volumes.
     """
 
     def __init__(self, line: Line) -> None:
@@ -36,6 +38,7 @@ class RemoteEngine:
         self.containers = Containers(self._remote)
         self.events = Events(self._remote)
         self.images = Images(self._remote)
+        self.volumes = Volumes(self._remote)
 
     def __repr__(self) -> str:
         """Its id and the state of the connection."""

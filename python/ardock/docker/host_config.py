@@ -14,7 +14,7 @@ def host_config(info: ContainerInfo) -> Struct:
     spec = info.spec
     memory = _bytes(spec.memory)
     config: Struct = {
-        "Binds": strings([_bind(mount) for mount in spec.mounts if mount.create_source]),
+        "Binds": strings([_bind(mount) for mount in spec.mounts if _by_v(mount)]),
         "ContainerIDFile": "",
         "LogConfig": _log_config(spec),
         "NetworkMode": spec.network,
@@ -22,7 +22,7 @@ def host_config(info: ContainerInfo) -> Struct:
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": info.remove,
         "VolumeDriver": "",
-        "VolumesFrom": NilList(),
+        "VolumesFrom": strings(spec.volumes_from),
         "ConsoleSize": list(spec.tty_size),
         "CapAdd": strings([_capability(name) for name in spec.cap_add]),
         "CapDrop": strings([_capability(name) for name in spec.cap_drop]),
@@ -87,7 +87,7 @@ def host_config(info: ContainerInfo) -> Struct:
         "ReadonlyPaths": NilList() if spec.privileged else list(READONLY_PATHS),
     }
     # Those that Docker leaves out where they are empty.
-    if mounts := [_mount(mount) for mount in spec.mounts if not mount.create_source]:
+    if mounts := [_mount(mount) for mount in spec.mounts if not (_by_v(mount) or mount.anonymous)]:
         config["Mounts"] = mounts
     if spec.tmpfs:
         config["Tmpfs"] = string_map(spec.tmpfs)
@@ -98,19 +98,39 @@ def host_config(info: ContainerInfo) -> Struct:
     return config
 
 
-def mount_points(spec: ContainerSpec) -> list[object]:
-    """`Mounts` of the container object: what is mounted, but for what ``--tmpfs`` asks for, as in Docker."""
-    return [
-        {
-            "Type": mount.type,
+def mount_points(spec: ContainerSpec, *, root: str = "") -> list[object]:
+    """`Mounts` of the container object: what is mounted, but for what ``--tmpfs`` asks for, as in Docker.
+
+    Args:
+        spec: The container's.
+        root: The engine's root folder, for the volumes' directories; empty leaves those out.
+    """
+    return [_point(mount, root) for mount in spec.mounts]
+
+
+def _point(mount: Mount, root: str) -> Struct:
+    point: Struct = {"Type": mount.type}
+    if mount.type == "volume":
+        point |= {
+            "Name": mount.source,
+            "Source": f"{root}/volumes/{mount.source}/_data" if root else "",
+            "Destination": mount.target,
+            "Driver": "local",
+            # SELinux' shared label is Docker's default for volumes of its local driver.
+            "Mode": ""
+            if mount.anonymous
+            else ",".join(["z", *_bind_modes(mount)] if not mount.read_only else _bind_modes(mount)),
+        }
+    else:
+        point |= {
             "Source": mount.source,
             "Destination": mount.target,
             "Mode": ",".join(_bind_modes(mount)) if mount.create_source else "",
-            "RW": not mount.read_only,
-            "Propagation": mount.propagation if mount.type == "bind" else "",
         }
-        for mount in spec.mounts
-    ]
+    return point | {
+        "RW": not mount.read_only,
+        "Propagation": mount.propagation if mount.type == "bind" else "",
+    }
 
 
 def _bytes(size: int | str | None) -> int:
@@ -134,15 +154,25 @@ def _capability(name: str) -> str:
     return upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}"
 
 
+def _by_v(mount: Mount) -> bool:
+    """It can be told in ``-v``'s form: a bind by `create_source`, see `Mount`, a volume where that has words for all of it."""
+    if mount.type == "volume":
+        named = bool(mount.source) and not mount.anonymous
+        return named and not (mount.subpath or mount.driver or mount.driver_options or mount.labels)
+    return mount.create_source
+
+
 def _bind_modes(mount: Mount) -> list[str]:
     modes = ["ro"] if mount.read_only else []
     if mount.propagation != "rprivate":
         modes.append(mount.propagation)
+    if mount.no_copy:
+        modes.append("nocopy")
     return modes
 
 
 def _bind(mount: Mount) -> str:
-    """``-v``'s form; `create_source` tells it from ``--mount``, which never makes a source: see `Mount`."""
+    """``-v``'s form."""
     return ":".join([mount.source, mount.target, *filter(None, [",".join(_bind_modes(mount))])])
 
 
@@ -153,11 +183,31 @@ def _mount(mount: Mount) -> Struct:
         shown["Source"] = mount.source
     if mount.read_only:
         shown["ReadOnly"] = True
-    if mount.type == "bind" and (mount.propagation != "rprivate" or not mount.recursive):
-        shown["BindOptions"] = {"Propagation": mount.propagation, "NonRecursive": not mount.recursive}
+    if mount.type == "bind" and (
+        mount.propagation != "rprivate" or not mount.recursive or mount.read_only_recursive is not None
+    ):
+        bind: Struct = {"Propagation": mount.propagation, "NonRecursive": not mount.recursive}
+        if mount.read_only_recursive is not None:
+            bind["ReadOnlyForceRecursive" if mount.read_only_recursive else "ReadOnlyNonRecursive"] = True
+        shown["BindOptions"] = bind
+    if mount.type == "volume":
+        shown["VolumeOptions"] = _volume_options(mount)
     if mount.options:
         shown["TmpfsOptions"] = {"Options": mount.options}
     return shown
+
+
+def _volume_options(mount: Mount) -> Struct:
+    options: Struct = {}
+    if mount.no_copy:
+        options["NoCopy"] = True
+    if mount.labels:
+        options["Labels"] = string_map(mount.labels)
+    if mount.subpath:
+        options["Subpath"] = mount.subpath
+    if mount.driver or mount.driver_options:
+        options["DriverConfig"] = {"Name": mount.driver, "Options": string_map(mount.driver_options)}
+    return options
 
 
 def _log_config(spec: ContainerSpec) -> Struct:

@@ -55,7 +55,7 @@ def container_json(info: ContainerInfo, *, root: str = "") -> Struct:
         "ExecIDs": strings(info.execs),
         "HostConfig": host_config(info),
         "GraphDriver": {"Data": NilMap(), "Name": "overlay2"},
-        "Mounts": mount_points(spec),
+        "Mounts": mount_points(spec, root=root),
         "Config": _config(info),
         "NetworkSettings": _network_settings(spec.network),
         "Ardock": _ardock(info),
@@ -94,7 +94,7 @@ def _config(info: ContainerInfo) -> Struct:
         "Env": strings([f"{name}={value}" for name, value in spec.env.items()]),
         "Cmd": list(spec.argv),
         "Image": spec.image or spec.rootfs or "",
-        "Volumes": NilMap(),
+        "Volumes": _anonymous_volumes(info),
         "WorkingDir": spec.cwd,
         "Entrypoint": NilList(),
         "OnBuild": NilList(),
@@ -106,6 +106,12 @@ def _config(info: ContainerInfo) -> Struct:
     if spec.stop_timeout != 10:
         config["StopTimeout"] = _whole(spec.stop_timeout)
     return config
+
+
+def _anonymous_volumes(info: ContainerInfo) -> OpenMap:
+    """Docker keeps where they are, of the user's ``-v PATH`` as of the image's."""
+    places = [mount.target for mount in info.spec.mounts if mount.anonymous]
+    return OpenMap({place: OpenMap() for place in places}) if places else NilMap()
 
 
 def _whole(number: float) -> int | float:

@@ -152,7 +152,7 @@ _PS_FIELDS: Final[dict[str, Callable[[PsRow], object]]] = {
     "ID": _id,
     "Image": lambda row: row.container.image,
     "Labels": _labels,
-    "LocalVolumes": lambda _: "0",
+    "LocalVolumes": lambda row: str(sum(not source.startswith("/") for source in row.container.mounts)),
     "Mounts": _mounts,
     "Names": lambda row: row.container.name,
     "Networks": lambda row: row.container.network,

@@ -19,6 +19,7 @@ from ardock.engine import clock
 from ardock.engine import facts as host_facts
 from ardock.engine.apparmor import Profile
 from ardock.engine.containers.adoption import Adoption
+from ardock.engine.containers.container import Container
 from ardock.engine.containers.execs import Execs
 from ardock.engine.containers.files import Files
 from ardock.engine.containers.launcher import Launcher
@@ -35,6 +36,7 @@ from ardock.engine.keepers.pool import KeeperPool
 from ardock.engine.logs import LogWatcher
 from ardock.engine.requests import Requests
 from ardock.engine.state import Loaded, Retention, State, open_state
+from ardock.engine.volumes import Volumes
 from ardock.model.container import EngineInfo
 from ardock.model.errors import InvalidArgument, NotFound
 from ardock.model.records import Adopted
@@ -54,6 +56,7 @@ class Engine:
         containers: Run and start containers.
         events: The journal.
         images: Named root file systems.
+        volumes: What outlives containers.
         state: What is written down.
         requests: Calls that may be repeated.
         adopted: What an earlier engine on this root folder left behind.
@@ -73,6 +76,7 @@ class Engine:
         containers: Containers,
         events: JournalEvents,
         images: Images,
+        volumes: Volumes,
         state: State,
         requests: Requests,
         table: Table,
@@ -82,6 +86,7 @@ class Engine:
         self.containers: Containers = containers
         self.events: JournalEvents = events
         self.images: Images = images
+        self.volumes: Volumes = volumes
         self.state: State = state
         self.requests: Requests = requests
         self.adopted: list[Adopted] = []
@@ -238,8 +243,15 @@ async def _opened(
         table = Table()
         files = Files(folders.root, nursery)
         requests = Requests(state)
-        ledger = Ledger(state, table, requests, files.discard)
-        resolver = Resolver(roots, facts)
+        volumes = Volumes(folders.root, state, loaded.volumes, users=table.volume_users, take=requests.take)
+
+        def discard(container: Container) -> None:
+            files.discard(container)
+            if container.spec.mounts:
+                nursery.start_soon(volumes.remove_with, container)
+
+        ledger = Ledger(state, table, requests, discard)
+        resolver = Resolver(roots, facts, volumes.open)
         execs = Execs(resolver, facts, ledger, requests, nursery)
         images = Images(folders.root, state, loaded.images, in_use=table.users_of, take=requests.take)
         containers = Containers(
@@ -251,6 +263,7 @@ async def _opened(
             requests=requests,
             state=state,
             images=images,
+            volumes=volumes,
             files=files,
             root=folders.root,
             watcher=watcher,
@@ -271,6 +284,7 @@ async def _opened(
             containers=containers,
             events=JournalEvents(state, resolve),
             images=images,
+            volumes=volumes,
             state=state,
             requests=requests,
             table=table,
@@ -279,6 +293,7 @@ async def _opened(
         adoption = Adoption(table, ledger, containers, state, nursery)
         adoption.load(loaded)
         await images.tidy()
+        await volumes.tidy()
         living, dead, numbers = await find_all(folders, nursery, pool.serve)
         pool.reserve_numbers(numbers)
         for found in living:
@@ -291,6 +306,7 @@ async def _opened(
             for gone in dead:
                 await trio.to_thread.run_sync(tidy_dead, folders, gone.number)
         await trio.to_thread.run_sync(files.tidy, table)
+        await volumes.sweep(table.get)
         engine.adopted = adoption.adopted
         try:
             yield engine

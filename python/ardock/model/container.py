@@ -79,7 +79,7 @@ class ContainerSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
         exit_code: Of its last run; None before the first end.
         pid: 0 unless it runs.
         labels: The user's labels.
-        mounts: Sources of its binds.
+        mounts: Sources of its binds and names of its volumes.
         network: Its network mode.
         remove: It is removed when it has ended.
     """

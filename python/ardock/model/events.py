@@ -9,7 +9,7 @@ import msgspec
 
 from ardock.model.records import Timings
 
-EventType = Literal["container", "image", "daemon"]
+EventType = Literal["container", "image", "volume", "daemon"]
 
 _CURSOR: Final = re.compile(r"^([0-9a-f]{8}):(0|[1-9][0-9]{0,18})$")
 
@@ -48,8 +48,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
         time: Wall clock when it happened, ns since 1970. It may step; the order is `seq`.
         type: What it is about.
         action: Docker's name: ``create``, ``start``, ``die``, ``oom``, ``kill``, ``stop``, ``restart``, ``rename``,
-            ``destroy``, ``exec_create``, ``exec_start``, ``exec_die``; for images ``import``, ``untag``, ``delete``.
-        id: Of the container or image.
+            ``destroy``, ``exec_create``, ``exec_start``, ``exec_die``; for images ``import``, ``untag``, ``delete``;
+            for volumes ``create``, ``mount``, ``unmount``, ``destroy``.
+        id: Of the container or image; of a volume its name.
         name: Its name then.
         attributes: As Docker's actor attributes: labels, ``name``, ``image``, ``exitCode``, ``signal``, ``oldName``,
             ``execID``, ``execDuration`` (s), ...

@@ -21,24 +21,41 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     """A mount on top of the root.
 
     Attributes:
-        type: ``"bind"`` or ``"tmpfs"``.
-        source: For a bind: absolute host path.
+        type: ``"bind"``, ``"tmpfs"`` or ``"volume"``.
+        source: For a bind: absolute host path. For a volume: its name; empty is an anonymous volume of the container's own,
+            whose name is filled in when the container is made.
         target: Required. Absolute path in the container; made where missing.
         read_only: No writes through it.
         propagation: For a bind, as in mount(8); Docker's default is ``"rprivate"``.
         recursive: For a bind: what is mounted beneath the source comes along.
+        read_only_recursive: For a read-only bind: what is mounted beneath is read-only, too. None: where the kernel can; False:
+            it stays writable; True: it must be.
         create_source: For a bind: make a missing source as a directory (``docker run -v`` does, ``--mount`` does not).
         options: For a tmpfs: mount(8) options such as ``"size=64m,mode=1777,noexec"``.
+        no_copy: For a volume: leave it empty where it is (else it gets what the image has at `target`).
+        subpath: For a volume: relative path of a directory or file in it that is mounted in its place; it must be there.
+        driver: For a volume that is made for this mount: ``"local"`` or empty, which is the same.
+        driver_options: For a volume that is made for this mount: as `ardock.interface.Volumes.create` takes them.
+        labels: For a volume that is made for this mount.
+        anonymous: Filled in by the engine: the volume was made for this container alone, and goes with it. In a request it
+            means that a new one is wanted, whatever `source` says.
     """
 
     target: str
-    type: Literal["bind", "tmpfs"] = "bind"
+    type: Literal["bind", "tmpfs", "volume"] = "bind"
     source: str = ""
     read_only: bool = False
     propagation: Propagation = "rprivate"
     recursive: bool = True
+    read_only_recursive: bool | None = None
     create_source: bool = False
     options: str = ""
+    no_copy: bool = False
+    subpath: str = ""
+    driver: str = ""
+    driver_options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    anonymous: bool = False
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -149,6 +166,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         read_only: Make the root file system read-only.
         tmpfs: Path to mount(8) options (may be empty), as ``docker run --tmpfs``.
         mounts: Further mounts, in order.
+        volumes_from: Containers (id, prefix of one, or name) whose volumes and binds are mounted here, too; with ``:ro`` or
+            ``:rw`` behind it. Looked up when the container is made: `mounts` has them from then on.
         devices: Devices of the host.
         device_cgroup_rules: Docker's ``--device-cgroup-rule``, such as ``"c 1:3 mr"``.
         cap_add: Capability names with or without ``CAP_``, or ``"ALL"``.
@@ -216,6 +235,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     read_only: bool = False
     tmpfs: dict[str, str] = {}
     mounts: tuple[Mount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
     devices: tuple[Device, ...] = ()
     device_cgroup_rules: tuple[str, ...] = ()
     cap_add: tuple[str, ...] = ()
@@ -284,6 +304,7 @@ class ContainerOptions(TypedDict, total=False):
     read_only: bool
     tmpfs: dict[str, str]
     mounts: Sequence[Mount]
+    volumes_from: Sequence[str]
     devices: Sequence[Device]
     device_cgroup_rules: Sequence[str]
     cap_add: Sequence[str]

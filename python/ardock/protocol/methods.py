@@ -18,6 +18,7 @@ from ardock.model.image import ImageInfo
 from ardock.model.logs import LogGap, LogQuery, LogRecord
 from ardock.model.records import ExitRecord, Timings
 from ardock.model.spec import ContainerSpec, ExecSpec
+from ardock.model.volume import PrunedVolumes, VolumeInfo
 
 ResultT = TypeVar("ResultT")
 # What travels in a stream besides the call itself: nothing; bytes of channels 0 (standard input), 1 (standard output or
@@ -187,9 +188,10 @@ class Wait(Ref, frozen=True, kw_only=True):
 
 
 class Remove(Ref, frozen=True, kw_only=True):
-    """Parameters of `containers.remove`."""
+    """Parameters of `containers.remove`; `volumes`: its anonymous volumes, too."""
 
     force: bool = False
+    volumes: bool = False
 
 
 class ListContainers(Params, frozen=True, kw_only=True):
@@ -302,6 +304,47 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `images.remove`: what was done, as Docker tells it (``Untagged: x``, ``Deleted: sha256:...``)."""
 
     done: list[str]
+
+
+class CreateVolume(Params, frozen=True, kw_only=True):
+    """Parameters of `volumes.create`; see `ardock.interface.Volumes.create`."""
+
+    name: str = ""
+    driver: str = "local"
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class ListVolumes(Params, frozen=True, kw_only=True):
+    """Parameters of `volumes.list`; `sizes`: count what each holds."""
+
+    filters: Filters = {}
+    sizes: bool = False
+
+
+class VolumeRef(Params, frozen=True, kw_only=True):
+    """A volume, by its name."""
+
+    name: str
+
+
+class RemoveVolume(VolumeRef, frozen=True, kw_only=True):
+    """Parameters of `volumes.remove`; `force`: it is no error where there is none."""
+
+    force: bool = False
+
+
+class PruneVolumes(Params, frozen=True, kw_only=True):
+    """Parameters of `volumes.prune`; `all`: not anonymous ones alone."""
+
+    all: bool = False
+    filters: Filters = {}
+
+
+class Volumes(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of `volumes.list`."""
+
+    volumes: list[VolumeInfo]
 
 
 class Method(msgspec.Struct, Generic[ResultT], frozen=True, kw_only=True):
@@ -489,10 +532,35 @@ REMOVE_IMAGE: Final = Method(
     doc="Take a name off an image, and remove the image with its last one.",
 )
 
+CREATE_VOLUME: Final = Method(
+    name="volumes.create",
+    params=CreateVolume,
+    result=VolumeInfo,
+    mutates=True,
+    doc="Make a volume, or find the one that is there.",
+)
+VOLUMES: Final = Method(name="volumes.list", params=ListVolumes, result=Volumes, doc="Volumes, by name.")
+VOLUME: Final = Method(name="volumes.inspect", params=VolumeRef, result=VolumeInfo, doc="About one volume.")
+REMOVE_VOLUME: Final = Method(
+    name="volumes.remove",
+    params=RemoveVolume,
+    result=Nothing,
+    mutates=True,
+    doc="Remove a volume that no container has among its mounts.",
+)
+PRUNE_VOLUMES: Final = Method(
+    name="volumes.prune",
+    params=PruneVolumes,
+    result=PrunedVolumes,
+    mutates=True,
+    doc="Remove the anonymous (or all) volumes that no container has among its mounts. Cancelled, some are removed.",
+)
+
 METHODS: Final = {
     method.name: method
     for method in (
         VERSION, INFO, CREATE, START, STOP, RESTART, KILL, RENAME, WAIT, REMOVE, INSPECT, LIST, LOGS, ATTACH, RUN, RUN_MANY,
         SPAWN, EXEC, EXEC_DETACHED, EXEC_RUN, RESIZE, CURSOR, SUBSCRIBE, IMPORT, IMAGES, IMAGE, REMOVE_IMAGE,
+        CREATE_VOLUME, VOLUMES, VOLUME, REMOVE_VOLUME, PRUNE_VOLUMES,
     )
 }  # fmt: skip

@@ -9,6 +9,7 @@ import msgspec
 
 from ardock.model.container import Created
 from ardock.model.errors import Unsupported
+from ardock.model.volume import VolumeInfo
 from ardock.protocol import methods as m
 from ardock.protocol.errors import bad_params
 from ardock.server.call import Call, TaskCall, check_deadline, encode
@@ -184,7 +185,7 @@ async def _rename(engine: Engine, params: m.Rename) -> m.Nothing:
 
 
 async def _remove(engine: Engine, params: m.Remove) -> m.Nothing:
-    await engine.containers.remove(params.ref, force=params.force)
+    await engine.containers.remove(params.ref, force=params.force, volumes=params.volumes)
     return m.Nothing()
 
 
@@ -203,6 +204,19 @@ async def _images(engine: Engine, _: m.NoParams) -> m.Images:
 
 async def _remove_image(engine: Engine, params: m.RemoveImage) -> m.Removed:
     return m.Removed(done=list(await engine.images.remove(params.ref, force=params.force)))
+
+
+async def _create_volume(engine: Engine, params: m.CreateVolume) -> VolumeInfo:
+    return await engine.volumes.create(params.name, driver=params.driver, options=params.options, labels=params.labels)
+
+
+async def _volumes(engine: Engine, params: m.ListVolumes) -> m.Volumes:
+    return m.Volumes(volumes=list(await engine.volumes.list(filters=params.filters, sizes=params.sizes)))
+
+
+async def _remove_volume(engine: Engine, params: m.RemoveVolume) -> m.Nothing:
+    await engine.volumes.remove(params.name, force=params.force)
+    return m.Nothing()
 
 
 BINDINGS: Final = {
@@ -241,6 +255,15 @@ BINDINGS: Final = {
         _simple(m.IMAGES, m.NoParams, _images),
         _simple(m.IMAGE, m.ImageRef, lambda engine, params: engine.images.inspect(params.ref)),
         _simple(m.REMOVE_IMAGE, m.RemoveImage, _remove_image),
+        _simple(m.CREATE_VOLUME, m.CreateVolume, _create_volume),
+        _simple(m.VOLUMES, m.ListVolumes, _volumes),
+        _simple(m.VOLUME, m.VolumeRef, lambda engine, params: engine.volumes.inspect(params.name)),
+        _simple(m.REMOVE_VOLUME, m.RemoveVolume, _remove_volume),
+        _simple(
+            m.PRUNE_VOLUMES,
+            m.PruneVolumes,
+            lambda engine, params: engine.volumes.prune(all=params.all, filters=params.filters),
+        ),
     )
 }
 assert BINDINGS.keys() == m.METHODS.keys(), "every method is bound"

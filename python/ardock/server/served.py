@@ -122,6 +122,10 @@ class Engine(Protocol):
         """Its images."""
 
     @property
+    def volumes(self) -> interface.Volumes:
+        """Its volumes."""
+
+    @property
     def requests(self) -> Requests:
         """Its calls that may be repeated."""
 

@@ -242,7 +242,7 @@ class Container:
                 exit_code=None if self.exit is None else self.exit.exit_code,
                 pid=self.pid,
                 labels=spec.labels,
-                mounts=tuple([mount.source for mount in spec.mounts if mount.type == "bind"]),
+                mounts=tuple([mount.source for mount in spec.mounts if mount.type != "tmpfs"]),
                 network=spec.network,
                 remove=self.remove,
             )

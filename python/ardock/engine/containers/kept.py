@@ -11,6 +11,7 @@ from msgspec import structs
 
 from ardock.engine.containers import lifecycle
 from ardock.engine.containers.container import SHORT_ID, Container
+from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.starter import Starter
 from ardock.model.container import Created, WaitCondition
 from ardock.model.errors import ArdockError, Cancelled, Conflict, InvalidArgument, NotFound, NotRunning
@@ -40,7 +41,13 @@ class Kept(Starter):
         spec = make_spec(argv, options)
         if spec.log is None:
             spec = structs.replace(spec, log=LogOptions())
-        container = self._make(spec, "kept", remove=remove)
+        if has_volumes(spec):
+            async with self._prepared(spec) as prepared:
+                return await self._create(prepared.spec, remove=remove, container_id=prepared.id)
+        return await self._create(spec, remove=remove)
+
+    async def _create(self, spec: ContainerSpec, *, remove: bool, container_id: str = "") -> Created:
+        container = self._make(spec, "kept", remove=remove, container_id=container_id)
         self._launcher.check(container, self._layers(container))
         created = Created(id=container.id, name=container.name)
         # The name is taken from now on.
@@ -213,12 +220,13 @@ class Kept(Starter):
         # One that was never started: as Docker answers.
         return container.exit or ExitRecord(id=container.id, exit_code=0)
 
-    async def remove(self, ref: str, *, force: bool = False) -> None:
+    async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it, its writable layer and its log.
 
         Args:
             ref: Which.
             force: Kill it where it runs.
+            volumes: Its anonymous volumes, too, but for those that other containers have.
 
         Raises:
             NotFound: There is no such container.
@@ -244,7 +252,11 @@ class Kept(Starter):
         container.move("remove")
         with trio.CancelScope(shield=True):
             self._table.remove(container)
-            self._state.commit(self._ledger.removal(container))
+            # What goes with it does so after this commit: until then it is the next engine's to remove, as its owner is gone.
+            staying = () if volumes or container.remove else self._volumes.disown(container)
+            self._state.commit(self._ledger.removal(container, staying))
             await self._written()
             await self._files.remove(container)
+            if volumes or container.remove:
+                await self._volumes.remove_with(container)
             container.gone()

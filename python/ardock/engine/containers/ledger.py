@@ -218,12 +218,13 @@ class Ledger:
             fsync=True,
         )
 
-    def removal(self, container: Container) -> Changes:
-        """The commit that removes a container, which is in the state ``removing``."""
+    def removal(self, container: Container, volumes: tuple[tuple[str, bytes], ...] = ()) -> Changes:
+        """The commit that removes a container, which is in the state ``removing``; `volumes` are rows that change with that."""
         gone = () if container.exit is None else (Departed(id=container.id, name=container.name, exit=container.exit),)
         return Changes(
             events=(telling.event(container, "destroy", clock.now()),),
             drop=(container.id,),
+            put_volumes=volumes,
             exits=gone,
             request=self._requests.take(b"\x80"),
             fsync=True,

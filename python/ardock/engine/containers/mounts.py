@@ -77,7 +77,7 @@ def mounts(spec: ContainerSpec, resolved: Resolved, first_fd: int) -> tuple[Moun
 
     Args:
         spec: The container.
-        resolved: Which binds are files.
+        resolved: Which binds and volumes are files.
         first_fd: The index of the first bind's descriptor in the message.
 
     Raises:
@@ -88,7 +88,7 @@ def mounts(spec: ContainerSpec, resolved: Resolved, first_fd: int) -> tuple[Moun
     binds = iter(resolved.binds)
     for mount in spec.mounts:
         target = check_target(mount.target, "mounts")
-        if mount.type == "bind":
+        if mount.type != "tmpfs":
             point = MountPoint(target=target, what=Bind(source=fd, file=next(binds)))
             fd += 1
         else:

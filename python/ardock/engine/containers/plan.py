@@ -52,7 +52,7 @@ def plan(
 ) -> Launch:
     """Everything that the keeper must know to launch `spec`, but the request number, the blob and the descriptors' offset.
 
-    Descriptors of the message, in order: standard input (with `placement.input`), the binds of `spec.mounts`, the host's
+    Descriptors of the message, in order: standard input (with `placement.input`), the binds and volumes of `spec.mounts`, the host's
     /dev/shm (with ``ipc="host"``).
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -53,7 +53,7 @@ class Resolution(NamedTuple):
     Attributes:
         resolved: Plain data, for the planner.
         roots: The open roots.
-        fds: Descriptors of the spec's binds, in order; owned.
+        fds: Descriptors of the spec's binds and volumes, in order; owned.
     """
 
     resolved: Resolved
@@ -64,9 +64,10 @@ class Resolution(NamedTuple):
 class Resolver:
     """The look-ups of one engine, with their caches."""
 
-    def __init__(self, roots: Roots, facts: Facts) -> None:
-        """Look up in `roots`."""
+    def __init__(self, roots: Roots, facts: Facts, open_volume: Callable[[Mount], tuple[int, bool]]) -> None:
+        """Look up in `roots`; `open_volume` gives a volume's detached mount, and whether it is a file."""
         self.roots = roots
+        self._open_volume = open_volume
         self._facts = facts
         self._programs: dict[tuple[str | None, int, bool, bool], str] = {}
         self._code: dict[str, bytes] = {}
@@ -124,8 +125,8 @@ class Resolver:
         files: list[bool] = []
         try:
             for mount in spec.mounts:
-                if mount.type == "bind":
-                    fd, file = open_bind(mount)
+                if mount.type != "tmpfs":
+                    fd, file = open_bind(mount) if mount.type == "bind" else self._open_volume(mount)
                     fds.append(fd)
                     files.append(file)
             host_shm = spec.ipc == "host" and all(mount.target != "/dev/shm" for mount in spec.mounts)

@@ -34,7 +34,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         roots: Keys of the root's layers (``/roots/<key>`` in the keeper's namespace), topmost first.
         user: Who the program runs as.
-        binds: For each bind in the spec's `mounts`, in order: it is a file (or device), not a directory.
+        binds: For each bind and volume in the spec's `mounts`, in order: it is a file (or device), not a directory.
         host_shm: The host's /dev/shm is one more descriptor after those.
         devices: Nodes to make in /dev: the spec's, or with `privileged` all of the host's.
         disks: Path, major and minor number of each block device that the spec limits.

@@ -12,8 +12,11 @@ from ardock.engine import clock
 from ardock.engine.containers.attachments import Attachment, LogReading
 from ardock.engine.containers.container import SHORT_ID, Container
 from ardock.engine.containers.kept import Kept
+from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.queries import matcher, shows_ended
+from ardock.engine.containers.resolved import OutputKind
 from ardock.engine.containers.running import RunningContainer, RunningProgram
+from ardock.engine.containers.starter import Prepared
 from ardock.engine.containers.throwaway import ThrowAway
 from ardock.engine.logs import open_log
 from ardock.model.container import ContainerInfo, Filters, Listing
@@ -38,11 +41,18 @@ class Containers(ThrowAway, Kept):
 
     async def spawn_as(self, spec: ContainerSpec, *, bound: bool) -> RunningContainer:
         """As `spawn`; `bound`: it is killed when the engine closes."""
+        if has_volumes(spec):
+            async with self._prepared(spec) as prepared:
+                return await self._spawn(spec, bound=bound, prepared=prepared)
+        return await self._spawn(spec, bound=bound)
+
+    async def _spawn(self, spec: ContainerSpec, *, bound: bool, prepared: Prepared | None = None) -> RunningContainer:
         # With a log, the keeper reads the output and we get a copy.
         tapped = isinstance(spec.log, LogOptions)
+        output: OutputKind = "tap" if tapped else "direct"
         connection = await self._slot()
         # No checkpoint from here to where the program's end is awaited.
-        container = self._begin(connection, spec, "spawn", output="tap" if tapped else "direct", bound=bound)
+        container = self._begin(connection, spec, "spawn", output=output, bound=bound, prepared=prepared)
         program = container.program
         assert program is not None, "it was launched"
         await program.until_answered_or_end()

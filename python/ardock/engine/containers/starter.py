@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import trio
+from msgspec import structs
 
 from ardock.engine import clock
 from ardock.engine.containers.container import Container, Kind
@@ -15,6 +18,7 @@ from ardock.engine.containers.execs import Execs
 from ardock.engine.containers.files import Files
 from ardock.engine.containers.launcher import Launcher
 from ardock.engine.containers.ledger import Ledger
+from ardock.engine.containers.mounting import expanded
 from ardock.engine.containers.oneshot import OneShot
 from ardock.engine.containers.plan import log_path
 from ardock.engine.containers.resolved import OutputKind
@@ -24,8 +28,9 @@ from ardock.engine.keepers.pool import KeeperPool
 from ardock.engine.logs import LogWatcher
 from ardock.engine.requests import Requests
 from ardock.engine.state import State
+from ardock.engine.volumes import Lease
 from ardock.model.errors import ArdockError
-from ardock.model.spec import ContainerSpec, LogOptions
+from ardock.model.spec import ContainerSpec, LogOptions, Mount
 
 # Seconds for a commit that an answer waits for: past them (a disk that hangs or is full) it is given all the same. What it tells
 # of has happened, the keeper still has the record of it, and the commit is tried until it is in.
@@ -42,6 +47,35 @@ class ImageStore(Protocol):
         """Its directories, topmost first."""
 
 
+class VolumeStore(Protocol):
+    """What containers need of the engine's volumes."""
+
+    async def prepare(
+        self, mounts: Sequence[Mount], owner: str, layers: Sequence[str]
+    ) -> tuple[tuple[Mount, ...], Lease]:
+        """Make those that are not there, fill the empty ones, and hold all of them."""
+
+    def disown(self, container: Container) -> tuple[tuple[str, bytes], ...]:
+        """Its anonymous volumes stay: their rows for the commit that removes it."""
+
+    async def remove_with(self, container: Container) -> None:
+        """Its anonymous volumes go."""
+
+
+class Prepared(NamedTuple):
+    """A container for which all is done that takes time before it is made.
+
+    Attributes:
+        id: What it is to be called.
+        spec: With the names of its volumes.
+        lease: Holds those.
+    """
+
+    id: str
+    spec: ContainerSpec
+    lease: Lease
+
+
 class Starter:
     """Starts containers on the keepers of one engine."""
 
@@ -56,6 +90,7 @@ class Starter:
         requests: Requests,
         state: State,
         images: ImageStore,
+        volumes: VolumeStore,
         files: Files,
         root: Path,
         watcher: LogWatcher | None,
@@ -70,6 +105,7 @@ class Starter:
         self._requests = requests
         self._state = state
         self._images = images
+        self._volumes = volumes
         self._files = files
         self._root = root
         self._watcher = watcher
@@ -77,8 +113,31 @@ class Starter:
         # Runs and execs under way that somebody may come back for, by the key of their request.
         self._calls: dict[str, OneShot] = {}
 
-    def _make(self, spec: ContainerSpec, kind: Kind, *, remove: bool) -> Container:
-        """A container that was just created; not in the table yet.
+    async def _prepare(self, spec: ContainerSpec) -> Prepared:
+        """Make the volumes of a container that is to be made, where `has_volumes`.
+
+        Raises:
+            NotFound: There is no such image, or no container that `volumes_from` names.
+            ArdockError: A volume cannot be made or filled.
+        """
+        container_id = os.urandom(32).hex()
+        layers = () if spec.image is None else self._images.layers_of(self._images.id_of(spec.image))
+        mounts, lease = await self._volumes.prepare(expanded(spec, self._table), container_id, layers)
+        return Prepared(container_id, structs.replace(spec, mounts=mounts), lease)
+
+    @asynccontextmanager
+    async def _prepared(self, spec: ContainerSpec) -> AsyncIterator[Prepared]:
+        """`_prepare`, for a container that is in the table when this is left without an error."""
+        prepared = await self._prepare(spec)
+        try:
+            yield prepared
+        except BaseException:
+            await prepared.lease.undo()
+            raise
+        prepared.lease.release()
+
+    def _make(self, spec: ContainerSpec, kind: Kind, *, remove: bool, container_id: str = "") -> Container:
+        """A container that was just created; not in the table yet. Its id is made up where `_prepare` has not done so.
 
         Raises:
             InvalidArgument: Its name is none.
@@ -86,7 +145,9 @@ class Starter:
             NotFound: There is no such image.
         """
         name = self._table.free_name(spec.name)
-        container = Container(os.urandom(32).hex(), name, spec, kind=kind, remove=remove, created_at=clock.now())
+        container = Container(
+            container_id or os.urandom(32).hex(), name, spec, kind=kind, remove=remove, created_at=clock.now()
+        )
         container.image_id = "" if spec.image is None else self._images.id_of(spec.image)
         container.log = log_path(container.id) if isinstance(spec.log, LogOptions) else ""
         return container
@@ -102,10 +163,16 @@ class Starter:
         input_data: bytes | None = None,
         request_id: str | None = None,
         bound: bool = False,
+        prepared: Prepared | None = None,
     ) -> Container:
         """Launch a throw-away container on `connection`, of which a slot is held; given back where this raises."""
         try:
-            container = self._make(spec, kind, remove=True)
+            container = self._make(
+                spec if prepared is None else prepared.spec,
+                kind,
+                remove=True,
+                container_id="" if prepared is None else prepared.id,
+            )
         except ArdockError:
             connection.release_slot()
             raise
@@ -115,6 +182,8 @@ class Starter:
         container.move("start")
         self._launch(connection, container, output, capture=max_output if kind == "run" else None, data=input_data)
         self._table.add(container)
+        if prepared is not None:
+            prepared.lease.release()
         return container
 
     def _launch(

@@ -97,6 +97,15 @@ class Table:
             raise NotFound(f"no such container: {ref!r}", field="ref")
         return fitting[0]
 
+    def volume_users(self) -> dict[str, list[Container]]:
+        """The containers that have each volume among their mounts, by its name."""
+        users: dict[str, list[Container]] = {}
+        for container in self._by_id.values():
+            for mount in container.spec.mounts:
+                if mount.type == "volume" and mount.source:
+                    users.setdefault(mount.source, []).append(container)
+        return users
+
     def users_of(self, image_id: str) -> list[str]:
         """Short ids of the containers that were made from an image."""
         return [container.id[:SHORT_ID] for container in self._by_id.values() if container.image_id == image_id]

@@ -8,8 +8,9 @@ from typing import Unpack
 from ardock.engine.containers import execs
 from ardock.engine.containers.batch import RunMany
 from ardock.engine.containers.container import Container
+from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.oneshot import Done, OneShot, Waiter
-from ardock.engine.containers.starter import Starter
+from ardock.engine.containers.starter import Prepared, Starter
 from ardock.engine.keepers.connection import Connection
 from ardock.engine.keepers.program import Program
 from ardock.engine.requests import exec_key, run_key
@@ -76,6 +77,7 @@ class ThrowAway(Starter):
             launched: Called once when it is handed to a keeper, if it is.
             bound: It is killed when the engine closes.
         """
+        prepared: list[Prepared] = []
 
         def launch(call: OneShot, connection: Connection) -> None:
             if call.cancelled:
@@ -96,6 +98,7 @@ class ThrowAway(Starter):
                         input_data=input,
                         request_id=request_id,
                         bound=bound,
+                        prepared=prepared[0] if prepared else None,
                     )
                 except ArdockError as error:
                     call.finish(error)
@@ -116,8 +119,31 @@ class ThrowAway(Starter):
             if earlier is not None:
                 return earlier
             self._remember(run_key(request_id), call)
-        self._queue(call)
+        if has_volumes(spec):
+            self._nursery.start_soon(self._prepare_call, call, spec, prepared)
+        else:
+            self._queue(call)
         return call
+
+    async def _prepare_call(self, call: OneShot, spec: ContainerSpec, prepared: list[Prepared]) -> None:
+        """Have the volumes of `spec` made, then the call launched with what is put into `prepared`."""
+        try:
+            ready = await self._prepare(spec)
+        except ArdockError as error:
+            call.finish(error)
+            return
+        except BaseException:
+            call.finish(EngineClosed("the engine is closed"))
+            raise
+        prepared.append(ready)
+
+        def answered(_: RunResult | ArdockError) -> None:
+            # Where it was never launched, nobody else takes its volumes away.
+            if ready.lease.holds:
+                self._nursery.start_soon(ready.lease.undo)
+
+        call.when_answered(answered)
+        self._queue(call)
 
     def _remember(self, key: str, call: OneShot) -> None:
         self._calls[key] = call

@@ -17,7 +17,7 @@ from ardock.model.errors import ArdockError, DiskFull, FolderUnusable, NotPermit
 
 NAME: Final = "ardock.db"
 APPLICATION_ID: Final = 0x6172646B  # "ardk"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 # What a ring's columns are:
 #   row      the number of the commit's first event (journal), or a counter
@@ -38,12 +38,18 @@ CREATE TABLE epochs (number INTEGER PRIMARY KEY, epoch TEXT NOT NULL UNIQUE, boo
     first INTEGER NOT NULL, opened INTEGER NOT NULL);
 CREATE TABLE containers (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE images (id TEXT PRIMARY KEY, record BLOB NOT NULL);
+CREATE TABLE volumes (id TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE journal ({_RING}, latest INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE TABLE exits ({_RING}, data BLOB NOT NULL);
 CREATE TABLE requests ({_RING}, data BLOB NOT NULL);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
+
+# From each version to the next; all of them in one transaction, so a database is of one version or of the other.
+_MIGRATIONS: Final = {
+    1: "CREATE TABLE volumes (id TEXT PRIMARY KEY, record BLOB NOT NULL);",
+}
 
 # The room is gone, however SQLite noticed: in a write, in making its shared memory longer, in making a file.
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
@@ -141,6 +147,7 @@ def connect(path: Path, engine_id: str) -> Connections:
             writer.execute("INSERT INTO about VALUES ('engine_id', ?)", (engine_id,))
         else:
             _check_owner(writer, path, engine_id)
+            _migrate(writer)
         reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         connections.append(reader)
         reader.execute("PRAGMA query_only = ON")
@@ -171,6 +178,14 @@ def _check(writer: sqlite3.Connection, path: Path) -> bool:
     if application == 0 and version == 0 and _number(writer, "SELECT count(*) FROM sqlite_master") == 0:
         return True  # no file, an empty one, or one whose making was cut short
     raise FolderUnusable(f"{path}: is another program's database (application id {application:#x}); {_remedy(path)}")
+
+
+def _migrate(writer: sqlite3.Connection) -> None:
+    """Bring what an earlier ardock wrote up to this one's tables."""
+    version = _number(writer, "PRAGMA user_version")
+    if version < SCHEMA_VERSION:
+        steps = " ".join(_MIGRATIONS[each] for each in range(version, SCHEMA_VERSION))
+        writer.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def _check_owner(writer: sqlite3.Connection, path: Path, engine_id: str) -> None:

@@ -43,6 +43,7 @@ def _open_store(path: Path, owner: _Owner, retention: Retention, clocks: Clocks)
             store.rows("images"),
             store.new_boot and not connections.fresh,
             connections.fresh,
+            store.rows("volumes"),
         )
         return store, loaded, store.past()
     except BaseException as error:

@@ -27,7 +27,8 @@ class Pending(NamedTuple):
 
     def size(self) -> int:
         """About the bytes they take, events apart."""
-        rows = sum(len(row) for _, row in self.changes.put) + sum(len(row) for _, row in self.changes.put_images)
+        changes = self.changes
+        rows = sum(len(row) for table in (changes.put, changes.put_images, changes.put_volumes) for _, row in table)
         return rows + (len(self.changes.request[1]) if self.changes.request else 0)
 
 
@@ -43,6 +44,8 @@ class Payload(msgspec.Struct, kw_only=True):
         drop: Ids of containers whose rows go; none is in `put`.
         put_images: As `put`.
         drop_images: As `drop`.
+        put_volumes: As `put`, by name.
+        drop_volumes: As `drop`, by name.
         fsync: It must survive a loss of power.
     """
 
@@ -54,6 +57,8 @@ class Payload(msgspec.Struct, kw_only=True):
     drop: set[str]
     put_images: dict[str, bytes]
     drop_images: set[str]
+    put_volumes: dict[str, bytes]
+    drop_volumes: set[str]
     fsync: bool
 
 
@@ -63,6 +68,8 @@ def seal(taken: Sequence[Pending], epoch: str) -> Payload:
     drop: set[str] = set()
     put_images: dict[str, bytes] = {}
     drop_images: set[str] = set()
+    put_volumes: dict[str, bytes] = {}
+    drop_volumes: set[str] = set()
     exits: list[Departed] = []
     requests: list[tuple[str, bytes]] = []
     news: list[NewEvent] = []
@@ -71,6 +78,7 @@ def seal(taken: Sequence[Pending], epoch: str) -> Payload:
         news += changes.events
         _apply(changes.put, changes.drop, put, drop)
         _apply(changes.put_images, changes.drop_images, put_images, drop_images)
+        _apply(changes.put_volumes, changes.drop_volumes, put_volumes, drop_volumes)
         exits += changes.exits
         if changes.request is not None:
             requests.append(changes.request)
@@ -84,6 +92,8 @@ def seal(taken: Sequence[Pending], epoch: str) -> Payload:
         drop=drop,
         put_images=put_images,
         drop_images=drop_images,
+        put_volumes=put_volumes,
+        drop_volumes=drop_volumes,
         fsync=fsync,
     )
 
@@ -124,4 +134,11 @@ def matters(changes: Changes) -> bool:
     Events and exits of throw-away containers alone do not: their keeper has the record until the commit.
     """
     rows = changes.put or changes.drop or changes.put_images or changes.drop_images
-    return bool(rows or changes.fsync or changes.may_fail or changes.request is not None)
+    return bool(
+        rows
+        or changes.put_volumes
+        or changes.drop_volumes
+        or changes.fsync
+        or changes.may_fail
+        or changes.request is not None
+    )

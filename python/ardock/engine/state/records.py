@@ -47,9 +47,11 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         drop: Ids of containers whose rows go.
         put_images: The same for images.
         drop_images: The same for images.
+        put_volumes: The same for volumes, by name.
+        drop_volumes: The same for volumes, by name.
         exits: What `wait` answers for containers that are removed with this.
         request: A request's id and its result.
-        fsync: It must survive a loss of power (create, rename, remove, images). Without, it survives every end of the process,
+        fsync: It must survive a loss of power (create, rename, remove, images, volumes). Without, it survives every end of the process,
             and a loss of power may take the last second.
         may_fail: It is refused where it cannot be written (create, import). Without, it is kept and tried until it is in.
     """
@@ -59,6 +61,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     drop: tuple[str, ...] = ()
     put_images: tuple[tuple[str, bytes], ...] = ()
     drop_images: tuple[str, ...] = ()
+    put_volumes: tuple[tuple[str, bytes], ...] = ()
+    drop_volumes: tuple[str, ...] = ()
     exits: tuple[Departed, ...] = ()
     request: tuple[str, bytes] | None = None
     fsync: bool = False
@@ -99,12 +103,14 @@ class Loaded(NamedTuple):
         images: (id, record), in no order.
         new_boot: The machine was started anew since the database was last open: nothing runs of what did.
         fresh: There was no database.
+        volumes: (name, record), in no order.
     """
 
     containers: list[tuple[str, bytes]]
     images: list[tuple[str, bytes]]
     new_boot: bool
     fresh: bool
+    volumes: list[tuple[str, bytes]]
 
 
 class Past(NamedTuple):

@@ -29,7 +29,8 @@ from ardock.engine.state.rings import Ring
 
 _COLUMNS: Final = (
     "epoch, written, boot, first, latest, events, event_count, event_bytes, exits, exit_count, exit_entries, exit_bytes, exit_row, "
-    "requests, request_count, request_entries, request_bytes, request_row, put, rows, gone, put_images, image_rows, gone_images"
+    "requests, request_count, request_entries, request_bytes, request_row, put, rows, gone, put_images, image_rows, gone_images, "
+    "put_volumes, volume_rows, gone_volumes"
 )
 _VIEW: Final = ", ".join(f"NULL AS {name.strip()}" for name in _COLUMNS.split(","))
 _DISTRIBUTE: Final = """
@@ -46,6 +47,9 @@ CREATE TEMP TRIGGER distribute INSTEAD OF INSERT ON changes BEGIN
     INSERT OR REPLACE INTO images SELECT json_extract(value, '$[0]'),
         coalesce(substr(NEW.image_rows, json_extract(value, '$[1]'), json_extract(value, '$[2]')), x'') FROM json_each(NEW.put_images);
     DELETE FROM images WHERE NEW.gone_images IS NOT NULL AND id IN (SELECT value FROM json_each(NEW.gone_images));
+    INSERT OR REPLACE INTO volumes SELECT json_extract(value, '$[0]'),
+        coalesce(substr(NEW.volume_rows, json_extract(value, '$[1]'), json_extract(value, '$[2]')), x'') FROM json_each(NEW.put_volumes);
+    DELETE FROM volumes WHERE NEW.gone_volumes IS NOT NULL AND id IN (SELECT value FROM json_each(NEW.gone_volumes));
 END;
 """
 _INSERT: Final = f"INSERT INTO changes VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})"  # noqa: S608 - our own names
@@ -106,7 +110,7 @@ class Store:
         return new
 
     def rows(self, table: str) -> list[tuple[str, bytes]]:
-        """All rows of ``containers`` or ``images``.
+        """All rows of ``containers``, ``images`` or ``volumes``.
 
         Raises:
             sqlite3.Error: The database is damaged.
@@ -173,6 +177,7 @@ class Store:
                 self._requests.row + 1,
                 *_rows_parameters(payload.put, payload.drop),
                 *_rows_parameters(payload.put_images, payload.drop_images),
+                *_rows_parameters(payload.put_volumes, payload.drop_volumes),
             ),
         )
         if payload.fsync:

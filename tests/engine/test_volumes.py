@@ -1,0 +1,234 @@
+# ruff: noqa: ASYNC240 - a test may look at small local files
+"""Volumes: made, found, mounted, filled from images, in use, removed; with containers and by themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+import ardock
+from ardock import ContainerSpec, Mount, interface
+from ardock.engine import Engine, own_engine
+from ardock.model.volume import ANONYMOUS_LABEL
+from tests.engine.folders import Folders
+
+pytestmark = pytest.mark.root
+
+
+def at(target: str, source: str = "", **more: object) -> Mount:
+    return Mount(type="volume", source=source, target=target, **more)  # type: ignore[arg-type]
+
+
+def there(engine_root: Path) -> list[str]:
+    return sorted(path.name for path in (engine_root / "volumes").iterdir())
+
+
+async def names(engine: interface.Engine) -> list[str]:
+    return [volume.name for volume in await engine.volumes.list()]
+
+
+async def run(engine: interface.Engine, rootfs: str, script: str, *mounts: Mount) -> str:
+    result = await engine.containers.run(["sh", "-c", script], rootfs=rootfs, mounts=mounts)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout.decode()
+
+
+# By themselves
+
+
+async def test_a_volume_is_made_found_listed_and_removed(either: interface.Engine, folders: Folders) -> None:
+    made = await either.volumes.create("data", labels={"a": "b"})
+    assert (made.name, made.driver, made.labels, made.users) == ("data", "local", {"a": "b"}, ())
+    assert made.mountpoint == str(folders["root"] / "volumes" / "data" / "_data")
+    assert Path(made.mountpoint).stat().st_mode & 0o7777 == 0o755
+    assert await either.volumes.create("data") == made
+    assert await either.volumes.inspect("data") == made
+    assert await either.volumes.list() == [made]
+    await either.volumes.remove("data")
+    assert (await either.volumes.list(), there(folders["root"])) == ([], [])
+    with pytest.raises(ardock.NotFound, match="no such volume: 'data'"):
+        await either.volumes.remove("data")
+    await either.volumes.remove("data", force=True)
+
+
+async def test_one_without_a_name_gets_docker_s_label(either: interface.Engine) -> None:
+    made = await either.volumes.create(labels={"x": ""})
+    assert len(made.name) == 64
+    assert made.labels == {ANONYMOUS_LABEL: "", "x": ""}
+    await either.volumes.remove(made.name)
+
+
+@pytest.mark.parametrize("name", ["a", "-a", ".a", "a/b", "a b", "é", "a\0b", "a" * 300, ".."])
+async def test_what_is_no_name_is_refused(engine: Engine, name: str) -> None:
+    with pytest.raises(ardock.InvalidArgument) as caught:
+        await engine.volumes.create(name)
+    assert caught.value.field == "name"
+    assert await engine.volumes.list() == []
+
+
+async def test_other_drivers_are_refused(engine: Engine) -> None:
+    with pytest.raises(ardock.Unsupported, match="no volume driver 'nfs'"):
+        await engine.volumes.create("data", driver="nfs")
+
+
+# In containers
+
+
+async def test_what_a_container_writes_the_next_one_reads(either: interface.Engine, rootfs: str) -> None:
+    await run(either, rootfs, "echo hello > /data/file", at("/data", "one"))
+    assert await run(either, rootfs, "cat /x/file", at("/x", "one", read_only=True)) == "hello\n"
+    assert await run(either, rootfs, "touch /x/file 2>&1 || true", at("/x", "one", read_only=True)) != ""
+    assert await names(either) == ["one"]
+    await either.volumes.remove("one")
+
+
+async def test_a_volume_in_use_stays_and_the_error_names_its_users(either: interface.Engine, rootfs: str) -> None:
+    first = await either.containers.create(["true"], rootfs=rootfs, name="first", mounts=[at("/a", "shared")])
+    second = await either.containers.create(["true"], rootfs=rootfs, name="second", mounts=[at("/b", "shared")])
+    assert set((await either.volumes.inspect("shared")).users) == {first.id, second.id}
+    with pytest.raises(ardock.Conflict) as caught:
+        await either.volumes.remove("shared")
+    assert f"{first.id[:12]} (first), {second.id[:12]} (second)" in caught.value.message
+    with pytest.raises(ardock.Conflict):
+        await either.volumes.remove("shared", force=True)
+    await either.containers.remove(first.id)
+    await either.containers.remove(second.id, volumes=True)
+    assert await names(either) == ["shared"]
+    await either.volumes.remove("shared")
+
+
+async def test_an_anonymous_volume_goes_with_rm_and_with_a_thrown_away_container(
+    either: interface.Engine, folders: Folders, rootfs: str
+) -> None:
+    await run(either, rootfs, "echo x > /data/x", at("/data"))
+    with trio.fail_after(5):
+        while there(folders["root"]):  # noqa: ASYNC110 - on the disk
+            await trio.sleep(0.01)
+    kept = await either.containers.create(["true"], rootfs=rootfs, mounts=[at("/data")])
+    (volume,) = await either.volumes.list()
+    assert volume.labels == {ANONYMOUS_LABEL: ""}
+    assert (await either.containers.inspect(kept.id)).spec.mounts == (at("/data", volume.name, anonymous=True),)
+    await either.containers.remove(kept.id, volumes=True)
+    assert await names(either) == []
+    # Without -v it stays.
+    kept = await either.containers.create(["true"], rootfs=rootfs, mounts=[at("/data")])
+    await either.containers.remove(kept.id)
+    (volume,) = await either.volumes.list()
+    assert (await either.volumes.prune()).removed == [volume.name]
+    assert there(folders["root"]) == []
+
+
+async def test_volumes_outlive_their_engine(folders: Folders, rootfs: str) -> None:
+    async with own_engine(**folders) as first:
+        await run(first, rootfs, "echo kept > /d/f", at("/d", "one"))
+        created = await first.containers.create(["true"], rootfs=rootfs, mounts=[at("/data")])
+        before = await first.volumes.list()
+    async with own_engine(**folders) as second:
+        assert await second.volumes.list() == before
+        assert await run(second, rootfs, "cat /d/f", at("/d", "one")) == "kept\n"
+        await second.containers.remove(created.id, volumes=True)
+        assert await names(second) == ["one"]
+        await second.volumes.remove("one")
+
+
+async def test_volumes_from_others(either: interface.Engine, rootfs: str, tmp_path: Path) -> None:
+    (tmp_path / "host").mkdir()
+    source = await either.containers.create(
+        ["true"],
+        rootfs=rootfs,
+        name="source",
+        mounts=[at("/data"), at("/named", "named"), Mount(source=str(tmp_path / "host"), target="/host")],
+    )
+    spec = ContainerSpec(
+        argv=("sh", "-c", "echo x > /data/x; echo y > /named/y; touch /host/z"), rootfs=rootfs, volumes_from=("source",)
+    )
+    assert (await either.containers.run(spec)).exit_code == 0
+    assert (tmp_path / "host" / "z").exists()
+    # Another's place, an own mount there; and read-only.
+    spec = ContainerSpec(
+        argv=("sh", "-c", "ls /named /data; touch /data/y 2>/dev/null && echo writable"),
+        rootfs=rootfs,
+        volumes_from=("source:ro",),
+        mounts=(at("/named", "other"),),
+    )
+    assert (await either.containers.run(spec)).stdout == b"/data:\nx\n\n/named:\n"
+    other = await either.containers.create(["true"], rootfs=rootfs, volumes_from=["source:ro"])
+    data, _, host = (await either.containers.inspect(other.id)).spec.mounts
+    assert (data.type, data.read_only, data.anonymous, host.type, host.read_only) == (
+        "volume",
+        True,
+        True,
+        "bind",
+        True,
+    )
+    # It goes with the last of them.
+    await either.containers.remove(source.id, volumes=True)
+    assert data.source in await names(either)
+    await either.containers.remove(other.id, volumes=True)
+    assert await names(either) == ["named", "other"]
+    assert set((await either.volumes.prune(all=True)).removed) == {"named", "other"}
+    with pytest.raises(ardock.NotFound, match="no such container: 'absent'"):
+        await either.containers.create(["true"], rootfs=rootfs, volumes_from=["absent"])
+
+
+async def test_what_fails_leaves_no_anonymous_volume(either: interface.Engine, folders: Folders, rootfs: str) -> None:
+    mounts = [at("/data"), Mount(source="/absent", target="/x")]
+    with pytest.raises(ardock.NotFound):
+        await either.containers.create(["true"], rootfs=rootfs, mounts=mounts)
+    with pytest.raises(ardock.NotFound):
+        await either.containers.run(["true"], rootfs=rootfs, mounts=mounts)
+    with pytest.raises(ardock.NotFound):
+        await either.containers.spawn(["true"], rootfs=rootfs, mounts=mounts)
+    with trio.fail_after(5):
+        while there(folders["root"]):  # noqa: ASYNC110 - on the disk
+            await trio.sleep(0.01)
+    assert await names(either) == []
+
+
+async def test_spawn_takes_volumes(either: interface.Engine, rootfs: str) -> None:
+    async with await either.containers.spawn(
+        ["sh", "-c", "echo x > /d/x; cat /d/x"], rootfs=rootfs, mounts=[at("/d")]
+    ) as running:
+        assert running.stdout is not None
+        assert await running.stdout.read_all() == b"x\n"
+
+
+# Filled from images
+
+
+async def test_an_empty_volume_gets_what_the_image_has_there_once(
+    either: interface.Engine, rootfs: str, tmp_path: Path
+) -> None:
+    await either.images.import_tree(rootfs, "busybox")
+    containers = either.containers
+    count = "ls /etc | wc -l"
+    assert (await containers.run(["sh", "-c", count], image="busybox", mounts=[at("/etc", "etc")])).stdout == b"2\n"
+    data = Path((await either.volumes.inspect("etc")).mountpoint)
+    assert sorted(path.name for path in data.iterdir()) == ["group", "passwd"]
+    (data / "passwd").unlink()
+    assert (await containers.run(["sh", "-c", count], image="busybox", mounts=[at("/etc", "etc")])).stdout == b"1\n"
+    result = await containers.run(["sh", "-c", count], image="busybox", mounts=[at("/etc", "no", no_copy=True)])
+    assert result.stdout == b"0\n"
+    await containers.run(["true"], image="busybox", mounts=[at("/tmp", "tmp")])
+    assert Path((await either.volumes.inspect("tmp")).mountpoint).stat().st_mode & 0o7777 == 0o1777
+    await either.volumes.prune(all=True)
+
+
+async def test_two_at_once_fill_a_new_volume_once(engine: Engine, rootfs: str) -> None:
+    await engine.images.import_tree(rootfs, "busybox")
+    results: list[bytes] = []
+
+    async def one() -> None:
+        done = await engine.containers.run(
+            ["sh", "-c", "ls /etc; rm /etc/group; sleep 0.1"], image="busybox", mounts=[at("/etc", "etc")]
+        )
+        results.append(done.stdout)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(one)
+    assert b"group\npasswd\n" in results
+    assert not (Path((await engine.volumes.inspect("etc")).mountpoint) / "group").exists()
+    await engine.volumes.remove("etc")
