@@ -368,7 +368,7 @@ class Suite:
 
 def open_driver(name: str, home: Path) -> Driver:
     """The driver on its folder."""
-    from ardock.engine.snapshots import Overlay, Vfs
+    from ardock.engine.snapshots import Btrfs, Overlay, Vfs
 
-    drivers: dict[str, Callable[[Path], Driver]] = {"overlay": Overlay, "vfs": Vfs}
+    drivers: dict[str, Callable[[Path], Driver]] = {"overlay": Overlay, "vfs": Vfs, "btrfs": Btrfs}
     return drivers[name](home)

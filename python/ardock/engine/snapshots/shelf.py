@@ -40,18 +40,18 @@ class Shelf:
         folder: Where they are.
     """
 
-    def __init__(self, folder: Path, destroy: Callable[[Path], None] | None = None) -> None:
+    def __init__(self, folder: Path, destroy: Callable[[Path], None]) -> None:
         """Make `folder`.
 
         Args:
             folder: Of the driver's own.
-            destroy: How a directory of it is removed; None removes it as a tree.
+            destroy: How a directory of it is removed, whatever is mounted in it.
 
         Raises:
             FolderUnusable: It cannot be made.
         """
         self.folder = folder
-        self._destroy = destroy or _remove_tree
+        self._destroy = destroy
         # Between looking for a layer and giving one its name.
         self._naming = threading.Lock()
         with told("make the folder"):
@@ -167,6 +167,11 @@ class Shelf:
         finally:
             os.close(descriptor)
 
+    @staticmethod
+    def remove_tree(path: Path) -> None:
+        """Remove a directory with all that is in it.
 
-def _remove_tree(path: Path) -> None:
-    _core.remove_tree(str(path))
+        Raises:
+            OSError: It cannot be removed.
+        """
+        _core.remove_tree(str(path))
