@@ -2,7 +2,25 @@
 
 from ardock.engine.snapshots.btrfs import Btrfs
 from ardock.engine.snapshots.contract import Directories, Driver, DriverName, Layout, Mounts, Usage, Whiteouts
+from ardock.engine.snapshots.options import DRIVERS, StorageOptions
 from ardock.engine.snapshots.overlay import Overlay
+from ardock.engine.snapshots.probe import Storage, open_storage, tidy
 from ardock.engine.snapshots.vfs import Vfs
 
-__all__ = ["Btrfs", "Directories", "Driver", "DriverName", "Layout", "Mounts", "Overlay", "Usage", "Vfs", "Whiteouts"]
+__all__ = [
+    "DRIVERS",
+    "Btrfs",
+    "Directories",
+    "Driver",
+    "DriverName",
+    "Layout",
+    "Mounts",
+    "Overlay",
+    "Storage",
+    "StorageOptions",
+    "Usage",
+    "Vfs",
+    "Whiteouts",
+    "open_storage",
+    "tidy",
+]

@@ -6,13 +6,14 @@ import ctypes
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _CLONE_FS: Final = 0x200
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_PRIVATE = 0x1, 0x2, 0x4, 1 << 18
+_CLONE_NEWNS: Final = 0x20000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 0x1, 0x2, 0x4, 1 << 14, 1 << 18
 _MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
 # fs/namespace.c copies a page of mount options.
@@ -25,12 +26,22 @@ def _check(result: int, path: object) -> None:
         raise OSError(number, os.strerror(number), str(path))
 
 
-def mount(source: str, target: Path, kind: str, flags: int, options: str) -> None:
+def mount(source: str, target: Path, kind: str, flags: int, options: str, *, within: Path | None = None) -> None:
     """Mount a file system, private: what is mounted in it is not seen elsewhere.
+
+    Args:
+        source: What to mount.
+        target: Where.
+        kind: Of file system.
+        flags: MS_*.
+        options: Of the file system.
+        within: Becomes the working directory, which paths in `options` are relative to; for threads that have their own.
 
     Raises:
         OSError: The kernel refuses.
     """
+    if within is not None:
+        os.chdir(within)
     place = os.fsencode(target)
     _check(
         _LIBC.mount(os.fsencode(source), place, kind.encode("ascii"), ctypes.c_ulong(flags), options.encode()), target
@@ -59,7 +70,7 @@ def mount_overlay(layers: Sequence[Path], target: Path, folder: Path) -> None:
     """An overlay of two and more `layers`, topmost first, that cannot be written to.
 
     Mount options have one page, which 500 paths do not fit in: they are given as links of one or two letters in `folder`,
-    relative to the working directory, which is a thread's own where that has unshared it.
+    relative to the working directory.
 
     Raises:
         OSError: The kernel refuses.
@@ -70,17 +81,35 @@ def mount_overlay(layers: Sequence[Path], target: Path, folder: Path) -> None:
     options = f"lowerdir={':'.join(names)}"
     if len(options) > _LONGEST_OPTIONS:
         raise OSError(errno.E2BIG, f"{len(layers)} layers are too many for an overlay")
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    _in_thread(lambda: mount("overlay", target, "overlay", flags, options, within=folder), _CLONE_FS)
+
+
+def in_own_mounts(call: Callable[[], None]) -> None:
+    """`call` in a thread with a mount namespace of its own, where it may leave mounts and its working directory as it likes.
+
+    Raises:
+        OSError: The namespace cannot be made; whatever `call` raises of these.
+    """
+
+    def run() -> None:
+        _check(_LIBC.mount(None, b"/", None, ctypes.c_ulong(_MS_PRIVATE | _MS_REC), None), "/")
+        call()
+
+    _in_thread(run, _CLONE_FS | _CLONE_NEWNS)
+
+
+def _in_thread(call: Callable[[], None], unshared: int) -> None:
     failures: list[OSError] = []
 
     def run() -> None:
         try:
-            _check(_LIBC.unshare(_CLONE_FS), folder)
-            os.chdir(folder)
-            mount("overlay", target, "overlay", _MS_RDONLY | _MS_NOSUID | _MS_NODEV, options)
+            _check(_LIBC.unshare(unshared), "")
+            call()
         except OSError as error:
             failures.append(error)
 
-    thread = threading.Thread(target=run, name="ardock-overlay")
+    thread = threading.Thread(target=run, name="ardock-mounts")
     thread.start()
     thread.join()
     if failures:

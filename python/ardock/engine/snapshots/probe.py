@@ -1,0 +1,164 @@
+"""Which driver a root folder has: the one it was made with; else the one that is asked for; else what its file system can do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ardock.engine.host.system import Host
+from ardock.engine.kernel_paths import kernel_features
+from ardock.engine.snapshots.btrfs import Btrfs
+from ardock.engine.snapshots.contract import Driver, DriverName
+from ardock.engine.snapshots.errors import told
+from ardock.engine.snapshots.options import DRIVERS, StorageOptions, check_for, parse
+from ardock.engine.snapshots.overlay import Overlay
+from ardock.engine.snapshots.trial import overlay_problem
+from ardock.engine.snapshots.vfs import Vfs
+from ardock.model.errors import FolderUnusable, InvalidArgument, Unsupported
+
+_RECORD: Final = "driver"
+
+
+class Storage(NamedTuple):
+    """The driver of a root folder.
+
+    Attributes:
+        driver: It.
+        reason: Why it is this one, as a clause for `info`.
+        options: What was given for it.
+    """
+
+    driver: Driver
+    reason: str
+    options: StorageOptions
+
+
+class Choice(NamedTuple):
+    """A driver and why."""
+
+    name: DriverName
+    reason: str
+
+
+def open_storage(root: Path, wanted: str | None = None, options: Mapping[str, str] | None = None) -> Storage:
+    """Open the driver of the root folder `root`. Blocking.
+
+    Args:
+        root: The engine's root folder.
+        wanted: Of ``--storage-driver``; None or empty: by what there is.
+        options: Of ``--storage-opt``, by their names.
+
+    Raises:
+        InvalidArgument: There is no such driver, the folder was made with another, or an option is none.
+        Unsupported: The driver cannot be used here.
+        FolderUnusable: The folder cannot be read or written.
+    """
+    parsed = parse(options or {})
+    folder = root / "snapshots"
+    with told("make the folder"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    recorded = read_record(folder)
+    choice = choose(root, wanted, recorded)
+    check_for(choice.name, options or {})
+    driver = _open(choice.name, folder / choice.name, root)
+    if recorded is None:
+        _write_record(folder, choice.name)
+    return Storage(driver, choice.reason, parsed)
+
+
+def choose(root: Path, wanted: str | None, recorded: str | None) -> Choice:
+    """Which driver it is to be.
+
+    Raises:
+        InvalidArgument: There is no such driver, or the folder was made with another.
+    """
+    if wanted:
+        if wanted not in DRIVERS:
+            raise InvalidArgument(
+                f"storage_driver: there is no driver {wanted!r}: there are {', '.join(DRIVERS)}", field="storage_driver"
+            )
+        if recorded is not None and recorded != wanted:
+            raise InvalidArgument(
+                f"storage_driver: {wanted} was asked for, and the root folder {root} was made with {recorded}, which the "
+                f"layers in it need: give {recorded}, or another root folder",
+                field="storage_driver",
+            )
+        return Choice(wanted, "asked for by --storage-driver")
+    if recorded is not None:
+        if recorded not in DRIVERS:
+            raise FolderUnusable(
+                f"storage: {root}/snapshots/{_RECORD}: the folder was made with the driver {recorded!r}, which this version "
+                "does not have"
+            )
+        return Choice(recorded, "the root folder was made with it")
+    return probe(root)
+
+
+def probe(root: Path) -> Choice:
+    """The best driver for a root folder that has none yet."""
+    mount = Host().mount_of(root)
+    kind = "an unknown file system" if mount is None else mount.kind
+    problem = overlay_problem(root) if kernel_features()["overlay"] else "this kernel has no overlay file system"
+    if not problem:
+        return Choice("overlay", f"overlays work on the root folder's file system ({kind})")
+    if kind == "btrfs":
+        return Choice("btrfs", f"the root folder is on btrfs, and overlay cannot be used: {problem}")
+    return Choice(
+        "vfs",
+        f"overlay cannot be used: {problem}; and the root folder's file system ({kind}) is not btrfs: each layer is a whole copy",
+    )
+
+
+def read_record(folder: Path) -> str | None:
+    """The driver that the folder `snapshots` was made with; None where it is new."""
+    with told("read the driver's name"):
+        try:
+            return (folder / _RECORD).read_text(encoding="utf-8", errors="replace").strip()
+        except FileNotFoundError:
+            return None
+
+
+def _write_record(folder: Path, name: DriverName) -> None:
+    """Whole or not at all: a crash in between leaves only the temporary file."""
+    temporary = folder / f"{_RECORD}.new"
+    with told("write the driver's name"):
+        with temporary.open("w", encoding="ascii") as file:
+            file.write(f"{name}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / _RECORD)
+
+
+def _open(name: DriverName, folder: Path, root: Path) -> Driver:
+    match name:
+        case "overlay":
+            return Overlay(folder)
+        case "vfs":
+            return Vfs(folder)
+        case "btrfs":
+            mount = Host().mount_of(root)
+            if mount is None or mount.kind != "btrfs":
+                kind = "an unknown file system" if mount is None else mount.kind
+                raise Unsupported(
+                    f"storage_driver: btrfs needs a root folder on a btrfs, and {root} is on {kind}",
+                    option="storage_driver",
+                )
+            return Btrfs(folder)
+        case _:
+            raise Unsupported(f"storage_driver: {name} is not there yet", option="storage_driver")
+
+
+def tidy(driver: Driver, keys: Collection[str], names: Collection[str]) -> None:
+    """Remove every snapshot and layer that nobody knows. Blocking; to be called once, when an engine opens.
+
+    Args:
+        driver: Of the engine.
+        keys: Snapshots that stay.
+        names: Layers that stay.
+    """
+    for key in driver.keys() - set(keys):
+        driver.remove(key)
+    for name in driver.committed() - set(names):
+        driver.remove(name)
