@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,8 @@ async def open_engine(
     run_dir: str | Path = DEFAULT_RUN_DIR,
     *,
     scratch: ScratchKind = "disk",
+    storage_driver: str = "",
+    storage_options: Mapping[str, str] | None = None,
     keep_inherited_seccomp: bool = False,
     share: bool = True,
 ) -> AsyncIterator[Engine]:
@@ -41,6 +43,9 @@ async def open_engine(
         root: The state folder; made where missing.
         run_dir: The folder of sockets and exit records; made where missing.
         scratch: The default of `ContainerSpec.scratch`; the owner's counts.
+        storage_driver: How layers of images are kept: ``overlay``, ``btrfs``, ``vfs``, ``devicemapper`` or ``aufs``. Empty: as
+            the root folder was made, or by what its file system can do. The owner's counts.
+        storage_options: Options of the driver by their names, such as ``{"size": "10g"}``; the owner's count.
         keep_inherited_seccomp: Start the keeper even where this process has a seccomp filter or no-new-privileges, which every
             container would inherit.
         share: Serve the socket, and be a client where there is an owner. Without: EngineLocked where there is one.
@@ -48,6 +53,8 @@ async def open_engine(
     Raises:
         EngineLocked: Another process owns `root`, and `share` is not set or the owner does not serve it.
         NotPermitted: The calling process is not root.
+        InvalidArgument: There is no such scratch, driver or option, or the folder was made with another driver.
+        Unsupported: The driver cannot be used here.
         FolderUnusable: A folder cannot be made or written, or the state in it cannot be read.
         KeeperUnavailable: The keeper could not be started, or one that was left behind does not answer.
     """
@@ -56,7 +63,14 @@ async def open_engine(
         for attempt in range(_ATTEMPTS):
             try:
                 owned = await stack.enter_async_context(
-                    own_engine(root, run_dir, scratch=scratch, keep_inherited_seccomp=keep_inherited_seccomp)
+                    own_engine(
+                        root,
+                        run_dir,
+                        scratch=scratch,
+                        storage_driver=storage_driver,
+                        storage_options=storage_options,
+                        keep_inherited_seccomp=keep_inherited_seccomp,
+                    )
                 )
             except EngineLocked:
                 if not share:

@@ -45,6 +45,23 @@ LOG_LEVEL = Flag("log-level", _one_of("debug", "info", "warn", "error"), "Least 
 SCRATCH = Flag("scratch", _one_of("disk", "memory", "none"), "Where containers' writes go by default (default disk)")
 
 
+def _option(value: str) -> tuple[str, str]:
+    """Name and value of ``NAME=VALUE``; which there are, the engine knows."""
+    name, separator, text = value.partition("=")
+    if not name or not separator:
+        raise ValueError("give NAME=VALUE")
+    return name.strip().lower(), text.strip()
+
+
+STORAGE_DRIVER = Flag(
+    "storage-driver",
+    _one_of("overlay", "btrfs", "vfs", "devicemapper", "aufs"),
+    "How layers of images are kept (default: what the root folder's file system can do)",
+    short="s",
+)
+STORAGE_OPT = Many("storage-opt", _option, "Storage driver options (size=BYTES, dm.NAME=VALUE)")
+
+
 def serve(settings: Settings, values: Values, arguments: list[str]) -> int:
     """Own the root folder and serve its socket until SIGTERM or SIGINT; the containers go on."""
     if arguments:
@@ -63,6 +80,8 @@ def serve(settings: Settings, values: Values, arguments: list[str]) -> int:
             sockets=tuple(dict.fromkeys(sockets)),
             group=values.one(GROUP) or "ardock",
             scratch=cast("ScratchKind", values.one(SCRATCH) or "disk"),
+            storage_driver=values.one(STORAGE_DRIVER) or "",
+            storage_options=dict(values.many(STORAGE_OPT)),
         )
     )
     return 0
@@ -71,7 +90,7 @@ def serve(settings: Settings, values: Values, arguments: list[str]) -> int:
 command = FlagCommand(
     "daemon",
     serve,
-    (HOST, GROUP, LOG_FORMAT, LOG_LEVEL, SCRATCH),
+    (HOST, GROUP, LOG_FORMAT, LOG_LEVEL, SCRATCH, STORAGE_DRIVER, STORAGE_OPT),
     usage="[OPTIONS]",
     help_text="Own the root folder and serve its socket",
 )

@@ -63,6 +63,7 @@ def _structured(found: About, server: EngineInfo | None, render: Callable[[objec
     about = None if server is None else {name: getattr(server, name) for name in server.__struct_fields__}
     if about is not None:
         about["containers"] = OpenMap(about["containers"])
+        about["storage_status"] = OpenMap(about["storage_status"])
     shown["server"] = about
     if render is None:
         write([msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()])
@@ -113,6 +114,8 @@ def _engine_rows(server: EngineInfo) -> list[tuple[str, str]]:
         ("owner since", rfc3339_nano(server.started_at)),
         ("containers", f"{total} ({states})" if states else "0"),
         ("images", str(server.images)),
+        ("storage driver", f"{server.storage_driver}: {server.storage_reason}"),
+        *server.storage_status.items(),
         ("events", f"up to {server.epoch}:{server.seq}, {human_size(server.journal_bytes)} kept"),
     ]
 

@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final, NamedTuple
 
@@ -36,6 +36,8 @@ class Options(NamedTuple):
             folder is the default one, no socket was handed over, and nobody else listens there.
         group: Its members may connect, besides root.
         scratch: The default of containers' scratch.
+        storage_driver: How layers are kept; empty: by what there is.
+        storage_options: Of the driver, by their names.
     """
 
     root: str
@@ -43,6 +45,8 @@ class Options(NamedTuple):
     sockets: tuple[str, ...] = ()
     group: str = GROUP
     scratch: ScratchKind = "disk"
+    storage_driver: str = ""
+    storage_options: Mapping[str, str] | None = None
 
 
 def run(options: Options) -> None:
@@ -103,7 +107,13 @@ class _Daemon:
         usual = not options.sockets and not self._sockets and options.run_dir == DEFAULT_RUN_DIR
         with self._opening:
             async with (
-                own_engine(options.root, options.run_dir, scratch=options.scratch) as engine,
+                own_engine(
+                    options.root,
+                    options.run_dir,
+                    scratch=options.scratch,
+                    storage_driver=options.storage_driver,
+                    storage_options=options.storage_options,
+                ) as engine,
                 serving(
                     engine,
                     paths=options.sockets,

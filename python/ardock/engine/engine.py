@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,7 @@ from ardock.engine.keepers.adopt import find_all, tidy_dead
 from ardock.engine.keepers.pool import KeeperPool
 from ardock.engine.logs import LogWatcher
 from ardock.engine.requests import Requests
+from ardock.engine.snapshots import Storage, open_storage
 from ardock.engine.state import Loaded, Retention, State, open_state
 from ardock.engine.volumes import Volumes
 from ardock.model.container import EngineInfo
@@ -57,6 +58,7 @@ class Engine:
         events: The journal.
         images: Named root file systems.
         volumes: What outlives containers.
+        storage: How layers and containers' roots are kept.
         state: What is written down.
         requests: Calls that may be repeated.
         adopted: What an earlier engine on this root folder left behind.
@@ -77,6 +79,7 @@ class Engine:
         events: JournalEvents,
         images: Images,
         volumes: Volumes,
+        storage: Storage,
         state: State,
         requests: Requests,
         table: Table,
@@ -87,6 +90,7 @@ class Engine:
         self.events: JournalEvents = events
         self.images: Images = images
         self.volumes: Volumes = volumes
+        self.storage: Storage = storage
         self.state: State = state
         self.requests: Requests = requests
         self.adopted: list[Adopted] = []
@@ -122,6 +126,9 @@ class Engine:
             architecture=platform.machine(),
             cgroup=host_facts.cgroup_mode(),
             scratch=self._scratch,
+            storage_driver=self.storage.driver.name,
+            storage_reason=self.storage.reason,
+            storage_status=self.storage.driver.status(),
             apparmor=self._apparmor,
             kernel_paths=self._kernel_paths,
             containers=dict(Counter(container.status for container in self._table)),
@@ -145,6 +152,8 @@ async def own_engine(
     run_dir: str | Path = DEFAULT_RUN_DIR,
     *,
     scratch: ScratchKind = "disk",
+    storage_driver: str = "",
+    storage_options: Mapping[str, str] | None = None,
     keep_inherited_seccomp: bool = False,
     retention: Retention | None = None,
 ) -> AsyncIterator[Engine]:
@@ -158,6 +167,9 @@ async def own_engine(
         root: The state folder; made where missing.
         run_dir: The folder of sockets and exit records; made where missing.
         scratch: The default of `ContainerSpec.scratch`.
+        storage_driver: How layers of images are kept: ``overlay``, ``btrfs``, ``vfs``, ``devicemapper`` or ``aufs``. Empty: as
+            the root folder was made, or by what its file system can do.
+        storage_options: Of ``--storage-opt``, by their names, such as ``{"size": "10g"}``.
         keep_inherited_seccomp: Start the keeper even where this process has a seccomp filter or no-new-privileges,
             which every container would inherit.
         retention: How long events, exits and requests are kept.
@@ -165,6 +177,8 @@ async def own_engine(
     Raises:
         EngineLocked: Another process owns `root`.
         NotPermitted: The calling process is not root.
+        InvalidArgument: There is no such scratch, driver or option, or the folder was made with another driver.
+        Unsupported: The driver cannot be used here.
         FolderUnusable: A folder cannot be made or written, or the state in it cannot be read.
         KeeperUnavailable: The keeper could not be started, or one that was left behind does not answer.
     """
@@ -181,6 +195,7 @@ async def own_engine(
             profile = Profile()
             await profile.prepare()
             facts = structs.replace(facts, apparmor_profile=profile.default)
+        storage = await trio.to_thread.run_sync(open_storage, folders.root, storage_driver, storage_options)
         state_opened = open_state(
             folders.root,
             engine_id=folders.engine_id,
@@ -197,6 +212,7 @@ async def own_engine(
                     loaded,
                     nursery,
                     profile=profile,
+                    storage=storage,
                     scratch=scratch,
                     keep_inherited_seccomp=keep_inherited_seccomp,
                 )
@@ -222,6 +238,7 @@ async def _opened(
     nursery: trio.Nursery,
     *,
     profile: Profile | None,
+    storage: Storage,
     scratch: ScratchKind,
     keep_inherited_seccomp: bool,
 ) -> AsyncIterator[Engine]:
@@ -285,6 +302,7 @@ async def _opened(
             events=JournalEvents(state, resolve),
             images=images,
             volumes=volumes,
+            storage=storage,
             state=state,
             requests=requests,
             table=table,
@@ -318,6 +336,7 @@ async def _opened(
     finally:
         await pool.close()
         roots.close()
+        storage.driver.close()
         if inotify is not None:
             inotify.close()
 

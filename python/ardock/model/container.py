@@ -144,6 +144,9 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         architecture: The machine's.
         cgroup: ``"v1"``, ``"v2"`` or ``"hybrid"``.
         scratch: The default scratch.
+        storage_driver: How layers of images are kept: ``overlay``, ``btrfs``, ``vfs``, ``devicemapper`` or ``aufs``.
+        storage_reason: Why that one, as a clause.
+        storage_status: What the driver tells of itself, such as how full its pool is.
         apparmor: The AppArmor profile of a container that asks for none; ``"unconfined"`` where it could not be loaded, empty
             on a host without AppArmor.
         kernel_paths: What is done on this kernel where newer ones have more, by what it is for.
@@ -165,6 +168,9 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     architecture: str = ""
     cgroup: str = ""
     scratch: str = ""
+    storage_driver: str = ""
+    storage_reason: str = ""
+    storage_status: dict[str, str] = {}
     apparmor: str = ""
     kernel_paths: dict[str, str] = {}
     containers: dict[str, int] = {}

@@ -35,6 +35,13 @@ class Storage(NamedTuple):
     options: StorageOptions
 
 
+class Record(NamedTuple):
+    """What the root folder was made with: a driver's name, and the reason of then."""
+
+    name: str
+    reason: str
+
+
 class Choice(NamedTuple):
     """A driver and why."""
 
@@ -59,16 +66,16 @@ def open_storage(root: Path, wanted: str | None = None, options: Mapping[str, st
     folder = root / "snapshots"
     with told("make the folder"):
         folder.mkdir(mode=0o700, exist_ok=True)
-    recorded = read_record(folder)
+    recorded = read_record(root)
     choice = choose(root, wanted, recorded)
     check_for(choice.name, options or {})
     driver = _open(choice.name, folder / choice.name, root)
     if recorded is None:
-        _write_record(folder, choice.name)
+        _write_record(folder, choice)
     return Storage(driver, choice.reason, parsed)
 
 
-def choose(root: Path, wanted: str | None, recorded: str | None) -> Choice:
+def choose(root: Path, wanted: str | None, recorded: Record | None) -> Choice:
     """Which driver it is to be.
 
     Raises:
@@ -79,20 +86,20 @@ def choose(root: Path, wanted: str | None, recorded: str | None) -> Choice:
             raise InvalidArgument(
                 f"storage_driver: there is no driver {wanted!r}: there are {', '.join(DRIVERS)}", field="storage_driver"
             )
-        if recorded is not None and recorded != wanted:
+        if recorded is not None and recorded.name != wanted:
             raise InvalidArgument(
-                f"storage_driver: {wanted} was asked for, and the root folder {root} was made with {recorded}, which the "
-                f"layers in it need: give {recorded}, or another root folder",
+                f"storage_driver: {wanted} was asked for, and the root folder {root} was made with {recorded.name}, which the "
+                f"layers in it need: give {recorded.name}, or another root folder",
                 field="storage_driver",
             )
         return Choice(wanted, "asked for by --storage-driver")
     if recorded is not None:
-        if recorded not in DRIVERS:
+        if recorded.name not in DRIVERS:
             raise FolderUnusable(
-                f"storage: {root}/snapshots/{_RECORD}: the folder was made with the driver {recorded!r}, which this version "
+                f"storage: {root}/snapshots/{_RECORD}: the folder was made with the driver {recorded.name!r}, which this version "
                 "does not have"
             )
-        return Choice(recorded, "the root folder was made with it")
+        return Choice(recorded.name, f"the root folder was made with it: {recorded.reason}")
     return probe(root)
 
 
@@ -111,21 +118,27 @@ def probe(root: Path) -> Choice:
     )
 
 
-def read_record(folder: Path) -> str | None:
-    """The driver that the folder `snapshots` was made with; None where it is new."""
+def read_record(root: Path) -> Record | None:
+    """What the root folder was made with; None where it is new.
+
+    Raises:
+        FolderUnusable: It cannot be read.
+    """
     with told("read the driver's name"):
         try:
-            return (folder / _RECORD).read_text(encoding="utf-8", errors="replace").strip()
+            text = (root / "snapshots" / _RECORD).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
+    name, _, reason = text.partition("\n")
+    return Record(name.strip(), reason.strip())
 
 
-def _write_record(folder: Path, name: DriverName) -> None:
+def _write_record(folder: Path, choice: Choice) -> None:
     """Whole or not at all: a crash in between leaves only the temporary file."""
     temporary = folder / f"{_RECORD}.new"
     with told("write the driver's name"):
-        with temporary.open("w", encoding="ascii") as file:
-            file.write(f"{name}\n")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(f"{choice.name}\n{choice.reason}\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(folder / _RECORD)
