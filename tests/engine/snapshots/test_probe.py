@@ -50,15 +50,17 @@ def test_btrfs_where_the_root_folder_is_on_one_and_the_kernel_has_no_overlay(
 
 
 def test_an_upper_directory_that_cannot_be_one_is_found_by_trying(tmp_path: Path) -> None:
-    """A ramfs has neither extended attributes nor whiteouts."""
-    root = tmp_path / "ramfs"
-    root.mkdir()
-    subprocess.run(["mount", "-t", "ramfs", "ramfs", root], check=True)
+    """No whiteout can be made in an overlay, so none can be the upper directory of another."""
+    root = tmp_path / "merged"
+    for name in ("lower", "upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    options = ",".join(f"{name}dir={tmp_path / name}" for name in ("lower", "upper", "work"))
+    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", root], check=True)
     try:
         storage = open_storage(root)
         assert storage.driver.name == "vfs"
         assert "overlay cannot be used: the kernel refuses it there (" in storage.reason
-        assert "(ramfs)" in storage.reason
+        assert "(overlay)" in storage.reason
     finally:
         subprocess.run(["umount", root], check=True)
 
