@@ -187,9 +187,9 @@ class Registry:
         return Image(self.put_manifest(repository, tag, manifest), manifest, config_digest, digests)
 
     def uploads(self, repository: str) -> list[str]:
-        """Upload sessions that are open."""
+        """Upload sessions that are open. (Of one that was given up, docker-registry 2.8 leaves the state of its hash.)"""
         folder = self.storage / "docker/registry/v2/repositories" / repository / "_uploads"
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        return sorted(path.parent.name for path in folder.glob("*/startedat"))
 
 
 def free_port() -> int:

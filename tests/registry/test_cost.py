@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import sys
 {what}
-print(" ".join(name for name in sys.modules if name.partition(".")[0] in ("httpx2", "httpcore2", "h11", "truststore")))
+print(" ".join(name for name in sys.modules if name.partition(".")[0] in ("httpcore2", "h11", "truststore")))
 """
 
 

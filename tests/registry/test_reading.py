@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,15 +11,9 @@ from ardock.engine.registry.repository import Repository
 from ardock.model.errors import InvalidArgument, NotFound, RegistryUnavailable, Unsupported
 from ardock.model.reference import parse_reference
 from ardock.model.registry import RegistryOptions
-from tests.registry.servers import Image, Registry, free_port, plain_registry
+from tests.registry.servers import Image, Registry, free_port
 
 LAYER = bytes(range(256)) * 16_000 + b"the end"
-
-
-@pytest.fixture(scope="module")
-def registry() -> Iterator[Registry]:
-    with plain_registry() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

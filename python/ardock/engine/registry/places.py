@@ -5,14 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from ardock.model.errors import InvalidArgument, Unsupported
 
 # Docker Hub's names are docker.io, its registry is elsewhere.
 _HUB: Final = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 _PORTS: Final = {"http": 80, "https": 443}
-_PROXY_SCHEMES: Final = ("http", "https")
 
 
 class Origin(NamedTuple):
@@ -201,7 +200,19 @@ def redirected(url: str, location: str | None, insecure: Sequence[str]) -> Hop |
     return Hop(target, origin, origin == before)
 
 
-def proxy_of(origin: Origin, environment: Mapping[str, str]) -> str | None:
+class Proxy(NamedTuple):
+    """A proxy.
+
+    Attributes:
+        url: Without the credentials.
+        auth: User name and password; None: none.
+    """
+
+    url: str
+    auth: tuple[str, str] | None
+
+
+def proxy_of(origin: Origin, environment: Mapping[str, str]) -> Proxy | None:
     """The proxy that a server is asked by, of ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``NO_PROXY``; None: none.
 
     As Go's `httpproxy` has it, so that what was set for dockerd does the same here: lower case wins, loopback is never asked
@@ -225,10 +236,13 @@ def proxy_of(origin: Origin, environment: Mapping[str, str]) -> str | None:
         raise Unsupported(
             f"{variable.upper()}: SOCKS proxies are not supported: give http://HOST:PORT", option=variable
         )
-    if scheme not in _PROXY_SCHEMES or origin_of(proxy) is None:
+    at = origin_of(proxy)
+    if at is None:
         # Not shown: it may have a password.
         raise InvalidArgument(f"{variable.upper()} is no address of a proxy: give http://HOST:PORT", field=variable)
-    return proxy
+    parts = urlsplit(proxy)
+    auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username is not None else None
+    return Proxy(str(at), auth)
 
 
 def _is_exempt(origin: Origin, rules: str) -> bool:

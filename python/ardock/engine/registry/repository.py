@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, Self, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 import trio
@@ -17,7 +18,16 @@ from ardock.engine.registry.host import Host
 from ardock.engine.registry.places import redirected
 from ardock.engine.registry.tokens import scope
 from ardock.engine.registry.transport import Answer
-from ardock.model.errors import ArdockError, ContentDamaged, NotFound, RegistryUnavailable, Unsupported
+from ardock.engine.registry.uploads import Opener, Upload
+from ardock.model.errors import (
+    ArdockError,
+    ContentDamaged,
+    InvalidArgument,
+    NotFound,
+    NotPermitted,
+    RegistryUnavailable,
+    Unsupported,
+)
 from ardock.model.reference import Reference, parse_digest
 
 ResultT = TypeVar("ResultT")
@@ -34,6 +44,8 @@ LARGEST_MANIFEST: Final = 4 << 20
 _SCHEMA_1: Final = "application/vnd.docker.distribution.manifest.v1+"
 # Mirrors are for speed: what does not come from one soon is better had elsewhere.
 _MIRROR_ATTEMPTS: Final = 2
+# For giving up an upload that was not wanted.
+_GIVING_UP: Final = 5.0
 _PAGE: Final = 1000
 _LARGEST_PAGE: Final = 8 << 20
 _MOST_PAGES: Final = 10_000
@@ -237,8 +249,119 @@ class Repository:
         except NotFound:
             return None
 
+    async def mount(self, digest: str, source: str) -> bool:
+        """Have a blob that another repository of the registry has, without sending it.
+
+        Args:
+            digest: The blob's.
+            source: Path of the other repository, such as ``library/busybox``.
+
+        Returns:
+            Whether it is there now; else it has to be uploaded: the registry does not have it there, does not tell it to
+            these credentials, or does not do this.
+
+        Raises:
+            ArdockError: As `manifest`.
+        """
+        parse_digest(digest)
+        scopes = (self._pushing, scope(source, "pull"))
+        target = f"{self._path}/blobs/uploads/?{urlencode({'mount': digest, 'from': source})}"
+        session = ""
+
+        async def use(answer: Answer) -> bool:
+            nonlocal session
+            hop = redirected(answer.url, answer.header("Location"), self._host.options.insecure)
+            # 202: it has opened an upload instead, as the specification has it.
+            session = hop.url if answer.status == 202 and not isinstance(hop, str) else ""
+            return answer.status == 201
+
+        what = self._named(digest)
+        try:
+            mounted = await self._host.ask(
+                "POST", target, use, what=what, good=(201, 202), scopes=scopes, headers={"Content-Length": "0"}
+            )
+        except (NotPermitted, NotFound, Unsupported, InvalidArgument):
+            # Also where the other repository is not ours to read; if this one is not ours to write, the upload will tell.
+            return False
+        if session:
+            with trio.move_on_after(_GIVING_UP), suppress(ArdockError):
+                await self._host.ask(
+                    "DELETE", session, _nothing, what=what, good=(200, 202, 204), scopes=(self._pushing,), attempts=1
+                )
+        return mounted
+
+    async def upload(
+        self, digest: str, size: int, opener: Opener, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Write a blob; it is not asked before whether the registry has it (`exists`).
+
+        Args:
+            digest: The blob's.
+            size: Its bytes.
+            opener: Gives an iterator of its bytes from an offset on; called again where the registry has to be sent some
+                of them again.
+            progress: Is told how many bytes were sent so far; the number goes back after a break.
+
+        Raises:
+            ContentDamaged: The bytes are not those of `digest` and `size`.
+            NotPermitted: These credentials do not suffice.
+            RegistryUnavailable: The registry cannot be reached, or goes on failing.
+        """
+        parse_digest(digest)
+        upload = Upload(
+            self._host,
+            f"{self._path}/blobs/uploads/",
+            (self._pushing,),
+            what=self._named(digest),
+            blob=f"{self._path}/blobs/{digest}",
+            digest=digest,
+            size=size,
+            opener=opener,
+            progress=progress,
+        )
+        await upload.run()
+
+    async def put_manifest(self, target: str, media_type: str, data: bytes) -> str:
+        """Write a manifest or an index whose blobs and manifests are there.
+
+        Args:
+            target: A tag, or the digest of `data`.
+            media_type: What it is.
+            data: Its bytes.
+
+        Returns:
+            Its digest: `target` where that is one, else sha256.
+
+        Raises:
+            InvalidArgument: The registry refuses it as malformed.
+            ArdockError: As `upload`.
+        """
+        digest = target if ":" in target else f"sha256:{hashlib.sha256(data).hexdigest()}"
+        what = self._named(target)
+
+        async def use(answer: Answer) -> str:
+            told = answer.header("Docker-Content-Digest")
+            if told is not None and told.partition(":")[0] == digest.partition(":")[0] and told != digest:
+                raise ContentDamaged(f"{what}: {self._host.name} has kept it as {told}, not as {digest}")
+            return digest
+
+        return await self._host.ask(
+            "PUT",
+            f"{self._path}/manifests/{target}",
+            use,
+            what=what,
+            good=(200, 201, 202, 204),
+            scopes=(self._pushing,),
+            headers={"Content-Type": media_type},
+            content=data,
+        )
+
     def _named(self, target: str) -> str:
         return f"{self.reference.familiar_name}{'@' if ':' in target else ':'}{target}"
+
+
+async def _nothing(_: Answer) -> None:
+    """Nothing is of interest in it."""
 
 
 def _checked(target: str, answer: Answer, data: bytes, what: str) -> Fetched:

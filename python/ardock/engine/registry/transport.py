@@ -1,8 +1,9 @@
-"""HTTP exchanges with servers, over `httpx2`: the one module that knows that library.
+"""HTTP exchanges with servers, over `httpcore2`: the one module that knows that library.
 
-It uses the library's transports and not its client: what the latter adds (following redirects, keeping cookies, reading the
-environment) is either decided elsewhere here or not wanted. `httpx2` is imported at the first exchange: it takes as long as
-a short command does, and most engines never speak to a registry.
+It is the lower half of `httpx2`, with connections and pools. What the upper half adds (following redirects, keeping cookies,
+reading the environment) is decided elsewhere here, or not wanted; and its streams cannot be left in the middle of a body without
+leaving a generator to the garbage collector. The library is imported at the first exchange: most engines never speak to a
+registry.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import TYPE_CHECKING, Final, Literal
 import trio
 
 from ardock.engine.registry.certificates import tls_context
-from ardock.engine.registry.places import Origin, is_loopback, proxy_of
+from ardock.engine.registry.places import Origin, Proxy, is_loopback, proxy_of
 from ardock.model.errors import EngineClosed
 from ardock.model.registry import RegistryOptions
 
 if TYPE_CHECKING:
-    import httpx2
+    import httpcore2
 
 # What went wrong: no connection; the peer does not speak TLS; nobody vouches for its certificate; it broke afterwards.
 Kind = Literal["connect", "plain", "certificate", "broken"]
@@ -34,6 +35,7 @@ _CONNECT_TIMEOUT: Final = 15.0
 # A server on this machine that does not answer a TLS handshake at once waits for a request in plain.
 _LOOPBACK_TIMEOUT: Final = 5.0
 _KEEPALIVE: Final = 30.0
+_BODILESS: Final = frozenset({"GET", "HEAD", "DELETE"})
 
 
 class Broken(Exception):  # noqa: N818 - named for what happened, as all errors here
@@ -51,20 +53,26 @@ class Broken(Exception):  # noqa: N818 - named for what happened, as all errors 
 
 
 class Answer:
-    """A response whose body was not read yet. It has a connection until it is closed."""
+    """A response whose body was not read yet. It has a connection until it is closed.
 
-    def __init__(self, url: str, response: httpx2.Response) -> None:
+    Attributes:
+        url: The address that it is an answer of.
+        status: Such as 200.
+    """
+
+    def __init__(self, url: str, response: httpcore2.Response) -> None:
         self.url = url
-        self.status = response.status_code
+        self.status = response.status
         self._response = response
 
     def header(self, name: str) -> str | None:
-        """A header's value; several of one name as RFC 9110 joins them."""
-        return self._response.headers.get(name)
+        """A header's value, of several the first."""
+        return next(iter(self.headers(name)), None)
 
     def headers(self, name: str) -> list[str]:
         """Values of all headers of this name."""
-        return self._response.headers.get_list(name)
+        sought = name.lower().encode("ascii")
+        return [value.decode("latin-1") for key, value in self._response.headers if key.lower() == sought]
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body, in pieces as they come (64 KiB at most).
@@ -73,7 +81,7 @@ class Answer:
             Broken: It ended early.
         """
         with _mapped():
-            async with aclosing(self._response.aiter_raw()) as pieces:
+            async with aclosing(self._response.aiter_stream()) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -102,7 +110,7 @@ class Transport:
 
     def __init__(self, options: RegistryOptions) -> None:
         self._options = options
-        self._pools: dict[tuple[Origin, bool], httpx2.AsyncHTTPTransport] = {}
+        self._pools: dict[tuple[Origin, bool], httpcore2.AsyncConnectionPool] = {}
         self._closed = False
 
     async def send(
@@ -122,7 +130,7 @@ class Transport:
             method: Such as ``GET``.
             url: Absolute.
             origin: Its server.
-            headers: All but ``Host`` and ``User-Agent``; with ``Content-Length`` where `content` is no `bytes`.
+            headers: Further ones; with ``Content-Length`` where `content` is no `bytes`.
             content: The body, or what begins it anew.
             names: What else than by its authority the server is called in `RegistryOptions.certificates`.
             verify: Whether its certificate counts.
@@ -131,54 +139,56 @@ class Transport:
             Broken: It failed below HTTP.
             ArdockError: Its certificates, or its proxy, cannot be used.
         """
-        import httpx2  # noqa: PLC0415 - see the module's description
+        import httpcore2  # noqa: PLC0415 - see the module's description
 
         pool = await self._pool(origin, names, verify=verify)
         connect = _LOOPBACK_TIMEOUT if is_loopback(origin.host) else _CONNECT_TIMEOUT
         patience = self._options.patience
-        timeout = httpx2.Timeout(connect=min(connect, patience), read=patience, write=patience, pool=None)
+        sent = {"Host": origin.authority, "User-Agent": _user_agent(), "Accept": "*/*", "Accept-Encoding": "identity"}
+        sent.update(headers)
+        if isinstance(content, bytes) and (content or method not in _BODILESS):
+            sent["Content-Length"] = str(len(content))
         try:
-            request = httpx2.Request(
+            request = httpcore2.Request(
                 method,
                 url,
-                headers={"User-Agent": _user_agent(), "Accept-Encoding": "identity", **headers},
+                headers=list(sent.items()),
                 content=content if isinstance(content, bytes) else content(),
-                extensions={"timeout": timeout.as_dict()},
+                extensions={
+                    # For a place in the pool there is none: whoever has it makes progress, or is broken and gives it up.
+                    "timeout": {"connect": min(connect, patience), "read": patience, "write": patience, "pool": None}
+                },
             )
-        except httpx2.InvalidURL as error:
+        except (TypeError, ValueError) as error:
             raise Broken("broken", f"{url[:200]!r} is no address: {error}") from error
         with _mapped():
             return Answer(url, await pool.handle_async_request(request))
 
-    async def _pool(self, origin: Origin, names: tuple[str, ...], *, verify: bool) -> httpx2.AsyncHTTPTransport:
-        import httpx2  # noqa: PLC0415 - see the module's description
+    async def _pool(self, origin: Origin, names: tuple[str, ...], *, verify: bool) -> httpcore2.AsyncConnectionPool:
+        import httpcore2  # noqa: PLC0415 - see the module's description
 
         key = (origin, verify)
         pool = self._pools.get(key)
         if pool is not None:
             return pool
         proxy = proxy_of(origin, os.environ) if self._options.environment else None
+        context = None
         if origin.scheme == "https":
             folders = self._options.certificates
             called = (*names, origin.authority, f"{origin.host}:{origin.port}")
             context = await trio.to_thread.run_sync(lambda: tls_context(folders, called, verify=verify))
-        else:
-            # Not used; without it the library would read the system's authorities.
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self._closed:
             raise EngineClosed("the engine is closed")
         # Somebody else may have made it meanwhile.
         return self._pools.setdefault(
             key,
-            httpx2.AsyncHTTPTransport(
-                verify=context,
-                trust_env=False,
-                limits=httpx2.Limits(
-                    max_connections=self._options.connections,
-                    max_keepalive_connections=self._options.connections,
-                    keepalive_expiry=_KEEPALIVE,
-                ),
-                proxy=proxy,
+            httpcore2.AsyncConnectionPool(
+                ssl_context=context,
+                max_connections=self._options.connections,
+                max_keepalive_connections=self._options.connections,
+                keepalive_expiry=_KEEPALIVE,
+                proxy=httpcore2.Proxy(proxy.url, auth=_encoded(proxy)) if proxy is not None else None,
+                network_backend=httpcore2.TrioBackend(),
             ),
         )
 
@@ -195,6 +205,10 @@ class Transport:
         await self.release()
 
 
+def _encoded(proxy: Proxy) -> tuple[bytes, bytes] | None:
+    return None if proxy.auth is None else (proxy.auth[0].encode(), proxy.auth[1].encode())
+
+
 @lru_cache(maxsize=1)
 def _user_agent() -> str:
     try:
@@ -206,15 +220,20 @@ def _user_agent() -> str:
 @contextmanager
 def _mapped() -> Iterator[None]:
     """The library's errors as `Broken`."""
-    import httpx2  # noqa: PLC0415 - see the module's description
+    import httpcore2  # noqa: PLC0415 - see the module's description
 
     try:
         yield
-    except httpx2.TransportError as error:
-        raise _broken(error, connecting=isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)) from error
-    except httpx2.StreamError as error:
-        # Its connection was closed by `release` while it was read.
-        raise Broken("broken", "the connection was closed") from error
+    except (httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.ProxyError) as error:
+        raise _broken(error, connecting=True) from error
+    except (
+        httpcore2.NetworkError,
+        httpcore2.TimeoutException,
+        httpcore2.ProtocolError,
+        httpcore2.UnsupportedProtocol,
+        httpcore2.ConnectionNotAvailable,
+    ) as error:
+        raise _broken(error, connecting=False) from error
 
 
 def _broken(error: Exception, *, connecting: bool) -> Broken:
