@@ -14,6 +14,8 @@ __all__ = [
     "Launched",
     "Launcher",
     "LayerError",
+    "LayerIngest",
+    "LayerSummary",
     "LogWatch",
     "Unpacker",
     "device_programs",
@@ -206,7 +208,8 @@ class LayerError(Exception):
     """A tree of files could not be made. ``args`` is (kind, message, errno).
 
     The kind is ``"source"`` (the archive is none, damaged, cut off, or leads out of its root), ``"unsupported"`` (an entry of a
-    kind that is not taken), ``"system"`` (a system call failed, with its errno) or ``"cancelled"``.
+    kind that is not taken, a compression that is not), ``"refused"`` (a bomb, or a device node where they are forbidden),
+    ``"system"`` (a system call failed, with its errno) or ``"cancelled"``.
     """
 
     args: tuple[str, str, int]
@@ -221,6 +224,93 @@ class CancelFlag:
     @property
     def is_set(self) -> bool:
         """Whether `set` was called."""
+
+@final
+class LayerSummary:
+    """What is known of a layer.
+
+    Attributes:
+        digest: Of the bytes as they came, ``"sha256:<hex>"`` or ``"sha512:<hex>"``.
+        size: Bytes as they came.
+        diff_id: SHA-256 of the uncompressed archive to the end of its stream, ``"sha256:<hex>"``; ``""`` where nothing was
+            unpacked.
+        diff_size: Bytes of the uncompressed archive; 0 where nothing was unpacked.
+        content: Bytes of its regular files, their holes counted; 0 where nothing was unpacked.
+        files: Entries without the root and without whiteouts; 0 where nothing was unpacked.
+        media: ``"gzip"``, ``"zstd"`` or ``"none"``, told by the first bytes.
+    """
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def diff_id(self) -> str: ...
+    @property
+    def diff_size(self) -> int: ...
+    @property
+    def content(self) -> int: ...
+    @property
+    def files(self) -> int: ...
+    @property
+    def media(self) -> str: ...
+
+@final
+class LayerIngest:
+    """One layer, as a stream: its digest, a copy of it, its content's digest, its tree; in two threads and about 7 MB.
+
+    The stream is gzip (of any number of members), zstd (of any number of frames, with windows of at most 128 MiB) or a plain
+    tar, told by its first bytes; xz and bzip2 are refused by name. Every name is resolved beneath the target. After an error,
+    or left before its end, blob and target are as they are then and the caller's to remove.
+
+    `feed` is for one thread at a time; `abort` may be called while another thread is in `feed` or `finish`, which then end.
+
+    Args:
+        blob: Path of a new file (mode 600) that gets the bytes as they come; None: none is kept.
+        target: An existing directory to unpack into. None: nothing is decompressed, and the bytes may be anything.
+        whiteouts: What an entry ``.wh.NAME`` or ``.wh..wh..opq`` becomes. ``"overlay"``: a character device 0/0, the
+            attribute ``trusted.overlay.opaque``; `target` is empty. ``"apply"``: what the layers below have there is deleted,
+            and what this layer has is not; `target` holds the layers below. ``"aufs"``: files of that name; `target` is empty.
+        algorithm: Of `LayerSummary.digest`: ``"sha256"`` or ``"sha512"``.
+        max_size: Most bytes of the uncompressed archive, and most of its files with their holes. 1 TiB by default.
+        max_ratio: Most uncompressed bytes for each compressed one, judged from 64 MiB on. 1032 by default, which is what gzip
+            can do and zstd can exceed.
+        devices: Take device nodes.
+        strict: Refuse an uncompressed archive without end mark as cut off, for one that no digest speaks for. Docker takes them.
+
+    Raises:
+        LayerError: Target or blob cannot be opened or made (EEXIST where the blob is there), or no thread started.
+        ValueError: `whiteouts` or `algorithm` is none of them.
+    """
+
+    def __new__(
+        cls,
+        *,
+        blob: str | None,
+        target: str | None,
+        whiteouts: str = "overlay",
+        algorithm: str = "sha256",
+        max_size: int = ...,
+        max_ratio: int = ...,
+        devices: bool = True,
+        strict: bool = False,
+    ) -> Self: ...
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes, of any number. Waits while the threads are behind; releases the GIL.
+
+        Raises:
+            LayerError: What the threads have found, in this piece or in one before it; every later call raises it again.
+            ValueError: It was finished or aborted.
+        """
+    def finish(self, cancel: CancelFlag) -> LayerSummary:
+        """All bytes have come: wait until all is written, and on the disk. Releases the GIL.
+
+        Raises:
+            LayerError: Damaged, cut off, refused, or the disk refuses; cancelled. The threads have ended then.
+            ValueError: It was finished or aborted.
+        """
+    def abort(self) -> None:
+        """End the threads and close everything. Safe to call again, and after `finish`. Releases the GIL."""
 
 @final
 class Unpacker:

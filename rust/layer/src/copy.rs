@@ -17,7 +17,8 @@ use crate::attributes::{read_xattrs, Attributes, Time};
 use crate::digest::{names_in, open_plain, Summary};
 use crate::error::{shown, Error};
 use crate::name::Name;
-use crate::target::{Node, Target, Writing};
+use crate::target::{Node, Options, Target};
+use crate::writing::Writing;
 use crate::{Cancelled, Result};
 
 /// Copies the directory `source` into the existing, empty directory `target`:
@@ -33,7 +34,12 @@ pub fn copy_directory(source: &Path, target: &Path, hidden: &[&Path], cancelled:
     let root = fs::openat(CWD, source, flags, Mode::empty())
         .map_err(Error::step("open the directory", source.as_os_str().as_encoded_bytes()))?;
     let hidden = hidden.iter().filter_map(|path| fs::stat(*path).ok()).map(|stat| (stat.st_dev, stat.st_ino)).collect();
-    let mut copy = Copy { target: Target::open(target)?, hidden, cancelled, linked: HashMap::new() };
+    let mut copy = Copy {
+        target: Target::open(target, Options { hash: true, ..Options::default() })?,
+        hidden,
+        cancelled,
+        linked: HashMap::new(),
+    };
     let stat = fs::fstat(&root).map_err(Error::step("look at", b"."))?;
     let attributes = attributes_of(root.as_fd(), b"", &Name::root(), &stat)?;
     copy.target.directory(&Name::root(), &attributes)?;
@@ -45,7 +51,7 @@ pub fn copy_directory(source: &Path, target: &Path, hidden: &[&Path], cancelled:
             Err(errno) => return Err(Error::step("open", name.as_bytes())(errno)),
         }
     }
-    copy.target.finish(cancelled)
+    copy.target.summarize(cancelled)
 }
 
 struct Copy<'a> {

@@ -58,6 +58,38 @@ pub enum Error {
         /// The kernel's reason.
         errno: Errno,
     },
+    /// The stream is compressed in a way that no layer is.
+    #[error("it is compressed with {what}, which is not taken: {remedy}")]
+    Compression {
+        /// The program.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The compressed stream is damaged.
+    #[error("the compressed data is damaged at byte {offset}: {what}")]
+    Compressed {
+        /// So many bytes were taken.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// It unfolds to more than is allowed.
+    #[error("refused as a bomb: {what} (the limit is {limit})")]
+    Bomb {
+        /// What it unfolds to.
+        what: String,
+        /// The limit that it exceeds.
+        limit: u64,
+    },
+    /// An entry of a kind that is forbidden here.
+    #[error("{name:?} is {what}, which is forbidden here")]
+    Forbidden {
+        /// The entry.
+        name: String,
+        /// What it is.
+        what: &'static str,
+    },
     /// The caller wanted no more of it.
     #[error("cancelled")]
     Cancelled,

@@ -11,19 +11,25 @@ mod attributes;
 mod copy;
 mod digest;
 mod error;
+mod hide;
+mod ingest;
 mod name;
 mod remove;
 pub mod tar;
 mod target;
 mod unpack;
+mod write;
+mod writing;
 
 pub use attributes::{Attributes, Time};
 pub use copy::copy_directory;
 pub use digest::Summary;
 pub use error::Error;
+pub use ingest::{Algorithm, Ingest, LayerSummary, Media, Plan};
 pub use name::Name;
 pub use remove::remove_tree;
 pub use unpack::Unpacker;
+pub use write::{Limits, Whiteouts};
 
 /// Asked now and then by what takes long; true: end with [`Error::Cancelled`].
 pub type Cancelled<'a> = &'a dyn Fn() -> bool;

@@ -5,51 +5,85 @@
 //! that a link on the way, absolute or with `..`, leads to a place within, as it
 //! will for the container; and the last component is never followed nor opened
 //! if it is there: what is there is removed and the object is made anew.
+//!
+//! The calls that each object costs are what unpacking a layer of small files
+//! takes its time with. So directories are held open, and owner and permissions
+//! are set only where making the object has not set them already.
 
+use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{
-    self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, CWD, UTIME_OMIT,
-};
+use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, XattrFlags, CWD};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::attributes::{write_xattrs, Attributes, Time};
 use crate::digest::{summarize, Contents, Summary};
 use crate::error::{shown, Error};
+use crate::hide::{bare, make_implied, make_opaque, Own};
 use crate::name::Name;
 use crate::remove::remove_entry;
+use crate::writing::{dress, times, Writing};
 use crate::{Cancelled, Result};
 
 /// How names are resolved: no way out, no /proc links on the way.
 pub(crate) const BENEATH: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 /// How often a lookup that others have disturbed is begun anew; one who does nothing but rename disturbs nine of ten.
 const LOOKUPS: usize = 200_000;
+/// Directories that are held open: those on the way to the current one, most often.
+const HELD: usize = 16;
 
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
+pub(crate) const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::RDONLY);
+/// What a directory gives to what is made in it, so it is set once all is made.
+pub(crate) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
+/// How a tree is written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Options {
+    /// The thread has a umask of its own, 0, so that what is made has the permissions that are asked for.
+    pub exact: bool,
+    /// Files' contents are hashed as they are written, for the tree's digest.
+    pub hash: bool,
+    /// The target holds what the layers below have.
+    pub over: bool,
+    /// The target is a layer of the overlay file system.
+    pub overlay: bool,
+}
 
 /// A tree that is being made.
 #[derive(Debug)]
 pub(crate) struct Target {
-    root: OwnedFd,
-    /// The directory of the last entry, which is most often that of the next.
-    parent: Option<(Vec<u8>, OwnedFd)>,
+    pub(crate) root: OwnedFd,
+    pub(crate) options: Options,
+    /// Owner of what this process makes.
+    owner: (u32, u32),
+    /// Directories that are open; the last one is that of the current entry.
+    pub(crate) held: Vec<Held>,
     /// Digests of the files that were written, so that they need not be read again.
     contents: Contents,
-    /// Directories' times, set when nothing more is made in them.
-    times: HashMap<Name, Time>,
+    /// What directories get when nothing more is made in them, by inode number.
+    late: HashMap<u64, Late>,
+    /// Where the target holds the layers below: what this layer has made.
+    pub(crate) own: Option<Own>,
 }
 
-/// A regular file that is being written.
 #[derive(Debug)]
-pub(crate) struct Writing {
-    file: File,
-    hash: Sha256,
+pub(crate) struct Held {
+    path: Vec<u8>,
+    pub fd: OwnedFd,
+    pub inode: u64,
+    /// What is made in it may get its group instead of the process's.
+    inherits: bool,
+}
+
+#[derive(Debug)]
+struct Late {
     name: Name,
-    attributes: Attributes,
+    time: Time,
+    default_acl: Option<Vec<u8>>,
 }
 
 /// What has no content.
@@ -61,57 +95,92 @@ pub(crate) struct Node {
 }
 
 impl Target {
-    /// Writes into the existing, empty directory `path`.
-    pub fn open(path: &std::path::Path) -> Result<Self> {
-        let root = fs::openat(CWD, path, OFlags::RDONLY | DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
-            .map_err(Error::step("open the directory", path.as_os_str().as_encoded_bytes()))?;
-        Ok(Self { root, parent: None, contents: Contents::default(), times: HashMap::new() })
+    /// Writes into the existing directory `path`.
+    pub fn open(path: &Path, options: Options) -> Result<Self> {
+        let step = |step| Error::step(step, path.as_os_str().as_encoded_bytes());
+        let root =
+            fs::openat(CWD, path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(step("open the directory"))?;
+        let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let own = options.over.then(Own::default);
+        let contents = Contents::default();
+        let mut target = Self { root, options, owner, held: Vec::new(), contents, late: HashMap::new(), own };
+        let fd = target.open_directory(b"").map_err(step("open the directory"))?;
+        let stat = target.hold(b"", fd, b".")?;
+        if options.over {
+            target.spare(&stat)?;
+        } else {
+            target.late(Name::root(), &stat, Time::default(), None);
+        }
+        Ok(target)
     }
 
     /// Makes a directory, or gives an existing one these attributes.
     pub fn directory(&mut self, name: &Name, attributes: &Attributes) -> Result<()> {
         let made = Error::step("make the directory", name.as_bytes());
-        let fd = match name.split() {
-            None => fs::openat(&self.root, ".", OFlags::RDONLY | DIRECTORY, Mode::empty()).map_err(made)?,
+        let (mut fresh, mut replaced) = (false, false);
+        let (fd, owned) = match name.split() {
+            None => (self.open_directory(b"").map_err(made)?, false),
             Some((parent, last)) => {
                 self.enter(name, parent)?;
-                let mut removed = false;
-                loop {
+                let fd = loop {
                     let dir = self.parent();
-                    match fs::mkdirat(dir, last, Mode::RWXU) {
-                        Ok(()) | Err(Errno::EXIST) => {}
+                    match fs::mkdirat(dir, last, Mode::from_raw_mode(attributes.mode & 0o1777)) {
+                        Ok(()) => fresh = true,
+                        Err(Errno::EXIST) => {}
                         Err(errno) => return Err(made(errno)),
                     }
-                    match fs::openat(dir, last, OFlags::RDONLY | DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                    match fs::openat(dir, last, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
                         Ok(fd) => break fd,
                         // ELOOP and ENOTDIR: something else has the name.
-                        Err(Errno::LOOP | Errno::NOTDIR) if !removed => self.remove(name, last)?,
+                        Err(Errno::LOOP | Errno::NOTDIR) if !replaced => self.remove(name, last)?,
                         Err(errno) => return Err(made(errno)),
                     }
-                    removed = true;
-                }
+                    replaced = true;
+                };
+                self.own(last);
+                (fd, fresh && self.owns(attributes))
             }
         };
-        self.times.insert(name.clone(), attributes.mtime);
-        dress(fd.as_fd(), name, attributes)
+        if !fresh && self.options.over {
+            bare(fd.as_fd(), name, attributes)?;
+        }
+        // The set-group-id bit is none that mkdir takes.
+        let moded = fresh && self.options.exact && owned && attributes.mode & 0o6000 == 0;
+        dress(fd.as_fd(), name, attributes, owned, moded)?;
+        if replaced && self.options.overlay {
+            // What has the name in the layers below was hidden by what had it here.
+            make_opaque(fd.as_fd(), name)?;
+        }
+        self.held.retain(|held| held.path != name.as_bytes());
+        let stat = self.hold(name.as_bytes(), fd, name.as_bytes())?;
+        let default_acl = attributes.xattrs.get(DEFAULT_ACL).cloned();
+        self.late(name.clone(), &stat, attributes.mtime, default_acl);
+        Ok(())
     }
 
     /// Begins a regular file.
     pub fn file(&mut self, name: &Name, attributes: Attributes) -> Result<Writing> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = self.make(name, "make the file", |dir, last| fs::openat(dir, last, flags, Mode::RUSR | Mode::WUSR))?;
-        Ok(Writing { file: File::from(fd), hash: Sha256::new(), name: name.clone(), attributes })
+        let mode = Mode::from_raw_mode(attributes.mode & 0o777);
+        let fd = self.make(name, "make the file", |dir, last| fs::openat(dir, last, flags, mode))?;
+        let hash = self.options.hash.then(Sha256::new);
+        let owned = self.owns(&attributes);
+        Ok(Writing { file: File::from(fd), hash, name: name.clone(), attributes, owned, end: 0, length: 0 })
     }
 
     /// Ends it: attributes come last, since writing clears set-id bits and
     /// capabilities.
     pub fn finish_file(&mut self, writing: Writing) -> Result<()> {
+        writing.lengthen()?;
         let fd = writing.file.as_fd();
-        dress(fd, &writing.name, &writing.attributes)?;
+        let moded = self.options.exact && writing.attributes.mode & 0o7000 == 0;
+        dress(fd, &writing.name, &writing.attributes, writing.owned, moded)?;
         let step = Error::step("set the time of", writing.name.as_bytes());
         fs::futimens(fd, &times(writing.attributes.mtime)).map_err(step)?;
-        let stat = fs::fstat(fd).map_err(Error::step("look at", writing.name.as_bytes()))?;
-        self.contents.insert(stat.st_ino, writing.hash.finalize().into());
+        if let Some(hash) = writing.hash {
+            let stat = fs::fstat(fd).map_err(Error::step("look at", writing.name.as_bytes()))?;
+            self.contents.insert(stat.st_ino, hash.finalize().into());
+        }
         Ok(())
     }
 
@@ -129,7 +198,8 @@ impl Target {
         let (_, last) = name.split().ok_or_else(|| is_root(name))?;
         // Made just now and by us, and it is no link: nothing is followed.
         fs::chmodat(self.parent(), last, Mode::from_raw_mode(attributes.mode), AtFlags::empty())
-            .map_err(Error::step("set the permissions of", name.as_bytes()))
+            .map_err(Error::step("set the permissions of", name.as_bytes()))?;
+        Ok(())
     }
 
     /// Makes `name` another name of `existing`, which is a file of this tree or
@@ -159,23 +229,53 @@ impl Target {
         self.make_with(name, refused, |dir, new| fs::linkat(&source, last, dir, new, AtFlags::empty()))
     }
 
-    /// Ends the tree: directories get their times, its digest is taken, and all
-    /// of it is on the disk.
-    pub fn finish(self, cancelled: Cancelled<'_>) -> Result<Summary> {
-        for (name, time) in &self.times {
-            match self.open_at(name.as_bytes(), OFlags::NOFOLLOW) {
-                Ok(fd) => {
-                    fs::futimens(&fd, &times(*time)).map_err(Error::step("set the time of", name.as_bytes()))?;
-                }
+    /// Removes what has this name.
+    pub fn discard(&mut self, name: &Name) -> Result<()> {
+        let Some((parent, last)) = name.split() else { return Ok(()) };
+        self.enter(name, parent)?;
+        self.remove(name, last)
+    }
+
+    /// Ends the tree: directories get their times and default access control lists.
+    pub fn finish(&mut self) -> Result<()> {
+        self.held.clear();
+        for (inode, late) in std::mem::take(&mut self.late) {
+            let path = late.name.as_bytes();
+            let fd = match self.open_directory(path) {
+                Ok(fd) => fd,
                 // A later entry took its place.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                Err(errno) => return Err(Error::step("open", name.as_bytes())(errno)),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(errno) => return Err(Error::step("open", path)(errno)),
+            };
+            if fs::fstat(&fd).map_err(Error::step("look at", path))?.st_ino != inode {
+                continue;
             }
+            if let Some(value) = &late.default_acl {
+                fs::fsetxattr(&fd, DEFAULT_ACL, value, XattrFlags::empty())
+                    .map_err(Error::step("set the default access control list of", path))?;
+            }
+            fs::futimens(&fd, &times(late.time)).map_err(Error::step("set the time of", path))?;
         }
+        Ok(())
+    }
+
+    /// Writes all of it to the disk: one call, where fsync would take one for
+    /// each file and directory.
+    pub fn sync(&self) -> Result<()> {
+        fs::syncfs(&self.root).map_err(Error::step("write to the disk", b"."))
+    }
+
+    /// The tree's digest and size; all of it is on the disk.
+    pub fn summarize(mut self, cancelled: Cancelled<'_>) -> Result<Summary> {
+        self.finish()?;
         let summary = summarize(self.root.as_fd(), &self.contents, cancelled)?;
-        // One call for all, where fsync would take one for each file and directory.
-        fs::syncfs(&self.root).map_err(Error::step("write to the disk", b"."))?;
+        self.sync()?;
         Ok(summary)
+    }
+
+    /// Number of the device that it lies on.
+    pub fn device(&self) -> Result<u64> {
+        Ok(fs::fstat(&self.root).map_err(Error::step("look at", b"."))?.st_dev)
     }
 
     fn make<T>(
@@ -197,48 +297,59 @@ impl Target {
     ) -> Result<T> {
         let (parent, last) = name.split().ok_or_else(|| is_root(name))?;
         self.enter(name, parent)?;
-        match call(self.parent(), last) {
-            Err(Errno::EXIST) => {}
-            other => return other.map_err(failed),
-        }
-        self.remove(name, last)?;
-        call(self.parent(), last).map_err(failed)
+        let made = match call(self.parent(), last) {
+            Err(Errno::EXIST) => {
+                self.remove(name, last)?;
+                call(self.parent(), last).map_err(failed)?
+            }
+            other => other.map_err(failed)?,
+        };
+        self.own(last);
+        Ok(made)
     }
 
     /// Owner and extended attributes and time of what is not opened: links and nodes.
     fn dress_link(&mut self, name: &Name, attributes: &Attributes) -> Result<()> {
         let (_, last) = name.split().ok_or_else(|| is_root(name))?;
         let dir = self.parent();
-        let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
-        fs::chownat(dir, last, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(Error::step("set the owner of", name.as_bytes()))?;
+        if !self.owns(attributes) {
+            let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
+            fs::chownat(dir, last, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(Error::step("set the owner of", name.as_bytes()))?;
+        }
         write_xattrs(dir, last, &attributes.xattrs, name.as_bytes())?;
         fs::utimensat(dir, last, &times(attributes.mtime), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(Error::step("set the time of", name.as_bytes()))
+    }
+
+    /// Whether what is made in the current directory has this owner by itself.
+    fn owns(&self, attributes: &Attributes) -> bool {
+        self.owner == (attributes.uid, attributes.gid) && self.held.last().is_some_and(|held| !held.inherits)
     }
 
     /// Removes what has the name, a directory with all that is in it. That may
     /// be the directory which is held open as `parent`'s own way here.
     fn remove(&mut self, name: &Name, last: &[u8]) -> Result<()> {
         remove_entry(self.parent(), last).map_err(Error::step("replace", name.as_bytes()))?;
-        self.times.remove(name);
         // Names that led through it lead elsewhere now.
-        if let Some((path, _)) = &self.parent {
-            let path = path.clone();
-            self.parent = None;
-            self.enter(name, &path)?;
-        }
-        Ok(())
+        let path = self.held.last().map(|held| held.path.clone()).unwrap_or_default();
+        self.held.clear();
+        self.enter(name, &path)
     }
 
-    fn parent(&self) -> BorrowedFd<'_> {
-        self.parent.as_ref().map_or(self.root.as_fd(), |(_, fd)| fd.as_fd())
+    /// The directory in which things are made.
+    pub(crate) fn parent(&self) -> BorrowedFd<'_> {
+        self.held.last().map_or(self.root.as_fd(), |held| held.fd.as_fd())
     }
 
     /// Makes `path` the directory in which things are made, with the
     /// directories on the way that are missing.
-    fn enter(&mut self, name: &Name, path: &[u8]) -> Result<()> {
-        if self.parent.as_ref().is_some_and(|(held, _)| held == path) {
+    pub(crate) fn enter(&mut self, name: &Name, path: &[u8]) -> Result<()> {
+        if let Some(at) = self.held.iter().rposition(|held| held.path == path) {
+            if at + 1 != self.held.len() {
+                let held = self.held.remove(at);
+                self.held.push(held);
+            }
             return Ok(());
         }
         let failed = |errno| match errno {
@@ -248,17 +359,65 @@ impl Target {
             Errno::LOOP => behind_loop(name),
             errno => Error::Step { step: "open the directory of", name: shown(name.as_bytes()), errno },
         };
-        let fd = match self.open_directory(path) {
+        let opened = match self.open_directory(path) {
+            Err(Errno::NOTDIR) if self.options.overlay && self.unhide(name, path)? => self.open_directory(path),
+            other => other,
+        };
+        let fd = match opened {
             Err(Errno::NOENT) => self.make_directories(name, path)?,
             other => other.map_err(failed)?,
         };
-        self.parent = Some((path.to_vec(), fd));
+        let stat = self.hold(path, fd, name.as_bytes())?;
+        if self.options.over {
+            self.spare(&stat)?;
+        }
         Ok(())
     }
 
+    /// Makes `fd` the current directory.
+    fn hold(&mut self, path: &[u8], fd: OwnedFd, name: &[u8]) -> Result<Stat> {
+        let stat = fs::fstat(&fd).map_err(Error::step("look at the directory of", name))?;
+        if self.held.len() == HELD {
+            self.held.remove(0);
+        }
+        // With the set-group-id bit, and on file systems that are mounted so (grpid).
+        let inherits = stat.st_mode & 0o2000 != 0 || stat.st_gid != self.owner.1;
+        self.held.push(Held { path: path.to_vec(), fd, inode: stat.st_ino, inherits });
+        self.mark_above()?;
+        Ok(stat)
+    }
+
+    /// The current directory is one of the layers below, maybe: it keeps what
+    /// making things in it would change.
+    fn spare(&mut self, stat: &Stat) -> Result<()> {
+        let Some(held) = self.held.last() else { return Ok(()) };
+        if let Entry::Vacant(vacant) = self.late.entry(stat.st_ino) {
+            let name = Name::parse(&held.path)?;
+            let step = || Error::step("read the default access control list of", &held.path);
+            let mut value = vec![0; 65_536];
+            let default_acl = match fs::fgetxattr(&held.fd, DEFAULT_ACL, &mut value[..]) {
+                Ok(length) => {
+                    value.truncate(length);
+                    fs::fremovexattr(&held.fd, DEFAULT_ACL).map_err(step())?;
+                    Some(value)
+                }
+                Err(Errno::NODATA | Errno::NOTSUP) => None,
+                Err(errno) => return Err(step()(errno)),
+            };
+            let time = Time { s: stat.st_mtime, ns: stat.st_mtime_nsec as u32 };
+            vacant.insert(Late { name, time, default_acl });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn late(&mut self, name: Name, stat: &Stat, time: Time, default_acl: Option<Vec<u8>>) {
+        self.late.insert(stat.st_ino, Late { name, time, default_acl });
+    }
+
     /// Makes what is missing of `path`, owned by root and with permissions 755
-    /// as docker does it.
-    fn make_directories(&self, name: &Name, path: &[u8]) -> Result<OwnedFd> {
+    /// as docker does it. Their time is always the same, and not the current
+    /// one: the same archive makes the same tree.
+    fn make_directories(&mut self, name: &Name, path: &[u8]) -> Result<OwnedFd> {
         let step = || Error::step("make the directory of", name.as_bytes());
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let ends: Vec<usize> = std::iter::once(0).chain(ends).chain([path.len()]).collect();
@@ -276,9 +435,13 @@ impl Target {
         if let Some(errno) = failed {
             return Err(step()(errno));
         }
-        let from = ends[whole.saturating_sub(1)];
-        let mut dir = self.open_directory(&path[..from]).map_err(step())?;
-        for last in path[from..].split(|byte| *byte == b'/').filter(|last| !last.is_empty()) {
+        let mut at = ends[whole.saturating_sub(1)];
+        let mut dir = self.open_directory(&path[..at]).map_err(step())?;
+        if self.options.over {
+            self.hold(&path[..at], dir, name.as_bytes()).and_then(|stat| self.spare(&stat))?;
+            dir = self.open_directory(&path[..at]).map_err(step())?;
+        }
+        for last in path[at..].split(|byte| *byte == b'/').filter(|last| !last.is_empty()) {
             match fs::mkdirat(&dir, last, Mode::from_raw_mode(0o755)) {
                 // A link that leads nowhere: its target is not made up.
                 Err(Errno::EXIST) => {
@@ -289,25 +452,25 @@ impl Target {
                 }
                 other => other.map_err(step())?,
             }
-            dir =
-                fs::openat(&dir, last, OFlags::RDONLY | DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(step())?;
-            // Whatever the process's umask is.
-            fs::fchmod(&dir, Mode::from_raw_mode(0o755)).map_err(step())?;
+            if let Some(own) = &mut self.own {
+                own.insert(fs::fstat(&dir).map_err(step())?.st_ino, last);
+            }
+            dir = fs::openat(&dir, last, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(step())?;
+            at += last.len() + usize::from(at > 0);
+            make_implied(dir.as_fd()).map_err(step())?;
+            let stat = fs::fstat(&dir).map_err(step())?;
+            self.late(Name::parse(&path[..at])?, &stat, Time::default(), None);
         }
         Ok(dir)
     }
 
     /// The directory `path`, empty for the root, resolved beneath it.
-    fn open_directory(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
-        self.open_at(path, OFlags::empty())
-    }
-
-    fn open_at(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    pub(crate) fn open_directory(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
         let mut opened = Err(Errno::AGAIN);
         // A mount or a rename anywhere on the machine, while a link's `..` is resolved, is EAGAIN (openat2(2)).
         for _ in 0..LOOKUPS {
-            opened = fs::openat2(&self.root, path, OFlags::RDONLY | DIRECTORY | flags, Mode::empty(), BENEATH);
+            opened = fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), BENEATH);
             if !matches!(opened, Err(Errno::AGAIN)) {
                 break;
             }
@@ -316,66 +479,7 @@ impl Target {
     }
 }
 
-impl Writing {
-    /// The next bytes of its content.
-    pub fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.hash.update(data);
-        self.file.write_all(data).map_err(|error| self.failed(&error))
-    }
-
-    /// So many zeros, which take no room on the disk.
-    pub fn skip(&mut self, mut count: u64, cancelled: Cancelled<'_>) -> Result<()> {
-        let step = || Error::step("write", self.name.as_bytes());
-        let end = fs::seek(&self.file, fs::SeekFrom::Current(count as i64)).map_err(step())?;
-        // A hole at the end is there only once the length says so.
-        fs::ftruncate(&self.file, end).map_err(step())?;
-        while count > 0 {
-            // A hole of many terabytes costs nothing to make, and hours to hash.
-            if cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let piece = count.min(ZEROS.len() as u64);
-            self.hash.update(&ZEROS[..piece as usize]);
-            count -= piece;
-        }
-        Ok(())
-    }
-
-    fn failed(&self, error: &std::io::Error) -> Error {
-        // write_all makes an error of its own only where write returned 0, which
-        // it does not for regular files.
-        let errno = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
-        Error::Step { step: "write", name: shown(self.name.as_bytes()), errno }
-    }
-}
-
-static ZEROS: [u8; 65_536] = [0; 65_536];
-
-/// Owner, then permissions (a change of owner clears set-id bits), then
-/// extended attributes (it clears capabilities, too) of an open object.
-fn dress(fd: BorrowedFd<'_>, name: &Name, attributes: &Attributes) -> Result<()> {
-    fs::fchown(fd, Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))
-        .map_err(Error::step("set the owner of", name.as_bytes()))?;
-    fs::fchmod(fd, Mode::from_raw_mode(attributes.mode))
-        .map_err(Error::step("set the permissions of", name.as_bytes()))?;
-    for (attribute, value) in &attributes.xattrs {
-        fs::fsetxattr(fd, &attribute[..], value, fs::XattrFlags::empty()).map_err(|errno| Error::Step {
-            step: "set an extended attribute of",
-            name: format!("{}: {}", shown(name.as_bytes()), shown(attribute)),
-            errno,
-        })?;
-    }
-    Ok(())
-}
-
-fn times(mtime: Time) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: mtime.s, tv_nsec: i64::from(mtime.ns) },
-    }
-}
-
-fn behind_loop(name: &Name) -> Error {
+pub(crate) fn behind_loop(name: &Name) -> Error {
     Error::Refused { name: shown(name.as_bytes()), why: "lies, or is linked to what lies, behind a loop of links" }
 }
 

@@ -192,11 +192,15 @@ fn what_is_no_archive_is_told_apart() {
     assert_eq!(result(&damaged), Error::Damaged { offset: 512, what: "the sum is wrong" });
     let lone = Archive::default().pax(&[(b"path", b"x")]).end();
     assert!(matches!(result(&lone), Error::Damaged { offset: 1024, .. }));
-    for (flag, word) in [(b'S', "sparse"), (b'M', "multi-volume"), (b'Z', "no format")] {
+    for (flag, word) in [(b'M', "multi-volume"), (b'Z', "no format")] {
         let odd = Archive::default().raw(b"odd", flag, b"", b"", |_| ()).end();
         assert!(result(&odd).to_string().contains(word));
     }
-    for (key, word) in [(&b"GNU.sparse.major"[..], "--sparse"), (b"SCHILY.acl.access", "--no-acls")] {
+    for (key, word) in [
+        (&b"GNU.sparse.major"[..], "sparse file's size is missing"),
+        (b"SCHILY.realsize", "star"),
+        (b"SCHILY.acl.access", "--no-acls"),
+    ] {
         let odd = Archive::default().pax(&[(key, b"1")]).file("odd", b"").end();
         assert!(result(&odd).to_string().contains(word));
     }

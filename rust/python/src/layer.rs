@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ardock_layer::{Error, Summary};
+use ardock_layer::{Algorithm, Error, Ingest, Limits, Plan, Summary, Whiteouts};
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 
@@ -19,10 +19,14 @@ pyo3::create_exception!(
 
 fn layer(error: Error) -> PyErr {
     let (kind, errno) = match &error {
-        Error::NoTar(_) | Error::Damaged { .. } | Error::Cut { .. } | Error::Leaves { .. } | Error::Refused { .. } => {
-            ("source", 0)
-        }
-        Error::Unsupported { .. } => ("unsupported", 0),
+        Error::NoTar(_)
+        | Error::Damaged { .. }
+        | Error::Compressed { .. }
+        | Error::Cut { .. }
+        | Error::Leaves { .. }
+        | Error::Refused { .. } => ("source", 0),
+        Error::Unsupported { .. } | Error::Compression { .. } => ("unsupported", 0),
+        Error::Bomb { .. } | Error::Forbidden { .. } => ("refused", 0),
         Error::Step { errno, .. } => ("system", errno.raw_os_error()),
         Error::Cancelled => ("cancelled", 0),
     };
@@ -61,6 +65,115 @@ impl CancelFlag {
     #[getter]
     fn is_set(&self) -> bool {
         self.set.load(Ordering::Relaxed)
+    }
+}
+
+/// See `_core.pyi`.
+#[pyclass(module = "ardock._core", frozen, get_all)]
+#[derive(Debug)]
+pub struct LayerSummary {
+    digest: String,
+    size: u64,
+    diff_id: String,
+    diff_size: u64,
+    content: u64,
+    files: u64,
+    media: &'static str,
+}
+
+impl From<ardock_layer::LayerSummary> for LayerSummary {
+    fn from(it: ardock_layer::LayerSummary) -> Self {
+        Self {
+            digest: it.digest,
+            size: it.size,
+            diff_id: it.diff_id,
+            diff_size: it.diff_size,
+            content: it.content,
+            files: it.files,
+            media: it.media.name(),
+        }
+    }
+}
+
+#[pymethods]
+impl LayerSummary {
+    fn __repr__(&self) -> String {
+        format!(
+            "<LayerSummary {} {} {} bytes, diff {} {} bytes, {} entries>",
+            self.media, self.digest, self.size, self.diff_id, self.diff_size, self.files
+        )
+    }
+}
+
+/// See `_core.pyi`.
+#[pyclass(module = "ardock._core", frozen)]
+#[derive(Debug)]
+pub struct LayerIngest {
+    // Behind a lock of its own kind each: `abort` must not wait for a `feed` that waits.
+    inner: Mutex<Option<Arc<Ingest>>>,
+}
+
+fn whiteouts(name: &str) -> PyResult<Whiteouts> {
+    match name {
+        "overlay" => Ok(Whiteouts::Overlay),
+        "apply" => Ok(Whiteouts::Apply),
+        "aufs" => Ok(Whiteouts::Aufs),
+        _ => Err(PyValueError::new_err(format!("whiteouts are overlay, apply or aufs, not {name:?}"))),
+    }
+}
+
+impl LayerIngest {
+    fn inner(&self) -> PyResult<Arc<Ingest>> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.clone().ok_or_else(|| PyValueError::new_err("the layer was finished or aborted"))
+    }
+
+    fn take(&self) -> Option<Arc<Ingest>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[pymethods]
+impl LayerIngest {
+    #[new]
+    #[pyo3(signature = (*, blob, target, whiteouts = "overlay", algorithm = "sha256", max_size = Limits::default().size,
+        max_ratio = Limits::default().ratio, devices = true, strict = false))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // the Python signature
+    fn new(
+        py: Python<'_>,
+        blob: Option<PathBuf>,
+        target: Option<PathBuf>,
+        whiteouts: &str,
+        algorithm: &str,
+        max_size: u64,
+        max_ratio: u64,
+        devices: bool,
+        strict: bool,
+    ) -> PyResult<Self> {
+        let algorithm = Algorithm::named(algorithm)
+            .ok_or_else(|| PyValueError::new_err(format!("algorithms are sha256 and sha512, not {algorithm:?}")))?;
+        let limits = Limits { size: max_size, ratio: max_ratio.max(1), devices };
+        let plan = Plan { blob, target, whiteouts: self::whiteouts(whiteouts)?, algorithm, limits, strict };
+        let ingest = py.detach(|| Ingest::new(plan)).map_err(layer)?;
+        Ok(Self { inner: Mutex::new(Some(Arc::new(ingest))) })
+    }
+
+    fn feed(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
+        let inner = self.inner()?;
+        py.detach(|| inner.feed(data)).map_err(layer)
+    }
+
+    fn finish(&self, py: Python<'_>, cancel: &CancelFlag) -> PyResult<LayerSummary> {
+        let inner = self.inner()?;
+        let result = py.detach(|| inner.finish(&|| cancel.set.load(Ordering::Relaxed)));
+        self.take();
+        result.map(LayerSummary::from).map_err(layer)
+    }
+
+    fn abort(&self, py: Python<'_>) {
+        if let Some(inner) = self.take() {
+            py.detach(|| inner.abort());
+        }
     }
 }
 

@@ -28,6 +28,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<launcher::Launched>()?;
     module.add_class::<launcher::Launcher>()?;
     module.add_class::<layer::CancelFlag>()?;
+    module.add_class::<layer::LayerIngest>()?;
+    module.add_class::<layer::LayerSummary>()?;
     module.add_class::<layer::Unpacker>()?;
     module.add_class::<watch::LogWatch>()?;
     module.add_function(wrap_pyfunction!(host::kernel_features, module)?)?;

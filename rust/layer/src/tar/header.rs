@@ -82,7 +82,7 @@ fn text(field: &[u8]) -> &[u8] {
 
 /// Octal digits with blanks and zero bytes around them, nothing at all being
 /// 0; or, with the first bit set, GNU's big-endian two's complement.
-fn number(field: &[u8]) -> Option<i64> {
+pub(crate) fn number(field: &[u8]) -> Option<i64> {
     if field.first().is_some_and(|byte| byte & 0x80 != 0) {
         let negative = field[0] & 0x40 != 0;
         // The mark itself is no part of the number.

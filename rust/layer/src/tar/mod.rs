@@ -1,5 +1,5 @@
 //! Reading tar: a sans-I/O parser of the formats that are about (v7, ustar,
-//! PAX, GNU), fed by pieces of any size.
+//! PAX, GNU with its sparse files), fed by pieces of any size.
 //!
 //! References: POSIX `pax` (ustar and extended headers), the GNU tar manual's
 //! "Basic Tar Format", libarchive's tar(5).
@@ -7,5 +7,6 @@
 mod header;
 mod parser;
 mod pax;
+mod sparse;
 
 pub use parser::{Entry, Kind, Parser, Sink};

@@ -2,8 +2,9 @@
 
 use crate::attributes::{check_xattr, Attributes, Time};
 use crate::error::{shown, Error};
-use crate::tar::header::{is_end, Header, BLOCK};
+use crate::tar::header::{is_end, number, Header, BLOCK};
 use crate::tar::pax::{self, Records};
+use crate::tar::sparse::{Map, MapReader, Pieces};
 use crate::Result;
 
 /// Most bytes of an extended header or a long name: an archive may not make
@@ -47,6 +48,8 @@ pub trait Sink {
     fn entry(&mut self, entry: Entry) -> Result<()>;
     /// The next bytes of the file's content.
     fn data(&mut self, data: &[u8]) -> Result<()>;
+    /// So many zeros of a sparse file's content, which the archive does not hold.
+    fn hole(&mut self, count: u64) -> Result<()>;
     /// The file's content is whole.
     fn end_of_file(&mut self) -> Result<()>;
 }
@@ -57,6 +60,10 @@ enum State {
     Header,
     /// In the data of an extended header or long name of this type.
     Extension { flag: u8, left: u64, padding: u64 },
+    /// In a block that goes on with the map of an old GNU sparse file.
+    OldMap,
+    /// In the map at the beginning of a sparse file's data, of which so much is left behind it.
+    Map { left: u64 },
     /// In a regular file's content.
     Content { left: u64, padding: u64 },
     /// In what means nothing here.
@@ -80,6 +87,19 @@ pub struct Parser {
     records: Option<Records>,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
+    /// A sparse file's header, while its map is read.
+    pending: Option<Pending>,
+    /// A sparse file's, while its content is read.
+    pieces: Option<Pieces>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    entry: Entry,
+    /// Bytes of data in the archive.
+    stored: u64,
+    map: Map,
+    reader: MapReader,
 }
 
 impl Default for Parser {
@@ -95,6 +115,8 @@ impl Default for Parser {
             records: None,
             long_name: None,
             long_link: None,
+            pending: None,
+            pieces: None,
         }
     }
 }
@@ -105,7 +127,7 @@ impl Parser {
         while !data.is_empty() {
             let taken = match &mut self.state {
                 State::Over => data.len(),
-                State::Header => {
+                State::Header | State::OldMap | State::Map { .. } => {
                     let taken = data.len().min(BLOCK - self.filled);
                     self.block[self.filled..self.filled + taken].copy_from_slice(&data[..taken]);
                     self.filled += taken;
@@ -118,7 +140,15 @@ impl Parser {
                     taken
                 }
                 State::Content { left, .. } => {
-                    let taken = most(*left, data);
+                    let mut taken = most(*left, data);
+                    if let Some(pieces) = &mut self.pieces {
+                        let (hole, length) = pieces.next();
+                        if hole > 0 {
+                            sink.hole(hole)?;
+                        }
+                        taken = most(length, &data[..taken]);
+                        pieces.taken(taken as u64);
+                    }
                     sink.data(&data[..taken])?;
                     *left -= taken as u64;
                     taken
@@ -141,7 +171,7 @@ impl Parser {
     pub fn finish(&self) -> Result<()> {
         let name = match self.state {
             State::Over => return Ok(()),
-            State::Content { .. } => shown(&self.name),
+            State::Content { .. } | State::OldMap | State::Map { .. } => shown(&self.name),
             _ => String::new(),
         };
         if self.offset < BLOCK as u64 {
@@ -149,6 +179,15 @@ impl Parser {
             return Err(Error::NoTar(what));
         }
         Err(Error::Cut { offset: self.offset, name })
+    }
+
+    /// Whether it stands where an entry or the end mark would begin, behind
+    /// one entry at least: some writers leave the end mark out, and docker and
+    /// others take what they write.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        let pending = self.records.is_some() || self.long_name.is_some() || self.long_link.is_some();
+        matches!(self.state, State::Header) && self.filled == 0 && self.offset > 0 && !pending
     }
 
     /// Goes on to the next state where the current one is over.
@@ -165,7 +204,18 @@ impl Parser {
             }
             State::Content { left: 0, padding } => {
                 self.skip(padding);
+                if let Some(rest) = self.pieces.take().map(|pieces| pieces.rest()).filter(|rest| *rest > 0) {
+                    sink.hole(rest)?;
+                }
                 sink.end_of_file()
+            }
+            State::OldMap if self.filled == BLOCK => {
+                self.filled = 0;
+                self.old_map(sink)
+            }
+            State::Map { left } if self.filled == BLOCK => {
+                self.filled = 0;
+                self.map(left, sink)
             }
             State::Skip { left: 0 } => {
                 self.state = State::Header;
@@ -234,7 +284,9 @@ impl Parser {
         let damaged = |what| Error::Damaged { offset: start, what };
         let records = self.records.take().unwrap_or_default();
         let (long_name, long_link) = (self.long_name.take(), self.long_link.take());
+        let sparse = records.sparse;
         let name = records.path.or(long_name).or_else(|| self.globals.path.clone()).unwrap_or(header.name);
+        let name = sparse.name.unwrap_or(name);
         let link = records.link.or(long_link).or_else(|| self.globals.link.clone()).unwrap_or(header.link);
         let size = records.size.or(self.globals.size).unwrap_or(size);
         self.name.clone_from(&name);
@@ -251,7 +303,8 @@ impl Parser {
         let kind = match header.flag {
             // v7 has no type for directories.
             b'0' | 0 | b'7' if name.ends_with(b"/") => Kind::Directory,
-            b'0' | 0 | b'7' => Kind::File(size),
+            // A sparse file's size comes with its map.
+            b'0' | 0 | b'7' | b'S' => Kind::File(size),
             b'1' => Kind::HardLink(link),
             b'2' if link.is_empty() || link.contains(&0) => {
                 return Err(damaged("a symbolic link's target is empty or has a zero byte in it"))
@@ -265,11 +318,6 @@ impl Parser {
             b'V' => {
                 self.skip(whole(size).ok_or_else(|| damaged("the size is out of range"))?);
                 return Ok(());
-            }
-            b'S' => {
-                return Err(unsupported(
-                    "is a sparse file in a form that is not taken: make the archive without --sparse",
-                ))
             }
             b'D' | b'N' | b'M' => {
                 return Err(unsupported("is of an incremental or multi-volume archive, which is not taken"))
@@ -300,13 +348,85 @@ impl Parser {
             Kind::File(size) => Some(size),
             _ => None,
         };
-        sink.entry(Entry { name, kind, attributes })?;
-        if let Some(left) = content {
-            whole(left).ok_or_else(|| damaged("the size is out of range"))?;
-            self.state = State::Content { left, padding: padding(left) };
-            if left == 0 {
-                return self.step(sink);
+        let entry = Entry { name, kind, attributes };
+        let Some(stored) = content else { return sink.entry(entry) };
+        whole(stored).ok_or_else(|| damaged("the size is out of range"))?;
+        let mut pending = Pending { entry, stored, map: Map::default(), reader: MapReader::default() };
+        if header.flag == b'S' {
+            pending.map.read_old(&self.block[386..482]).map_err(damaged)?;
+            let size = number(&self.block[483..495]).and_then(|it| u64::try_from(it).ok());
+            pending.map.size = size.ok_or_else(|| damaged("a sparse file's size is malformed"))?;
+            self.pending = Some(pending);
+            if self.block[482] != 0 {
+                self.state = State::OldMap;
+                return Ok(());
             }
+            return self.sparse_file(sink);
+        }
+        match (sparse.major, sparse.minor, sparse.map) {
+            (None | Some(0), _, None) => {
+                sink.entry(pending.entry)?;
+                self.content(stored, sink)
+            }
+            (None | Some(0), _, Some(map)) => {
+                let size = sparse.size.ok_or_else(|| damaged("a sparse file's size is missing"))?;
+                pending.map = map;
+                pending.map.size = size;
+                self.pending = Some(pending);
+                self.sparse_file(sink)
+            }
+            (Some(1), None | Some(0), _) => {
+                pending.map.size = sparse.size.ok_or_else(|| damaged("a sparse file's size is missing"))?;
+                self.state = State::Map { left: stored };
+                self.pending = Some(pending);
+                Ok(())
+            }
+            _ => Err(Error::Unsupported {
+                name: shown(&self.name),
+                what: "is a sparse file in a form that is not taken: make the archive without --sparse",
+            }),
+        }
+    }
+
+    /// A block that goes on with an old map has come.
+    fn old_map(&mut self, sink: &mut impl Sink) -> Result<()> {
+        let damaged = |what| Error::Damaged { offset: self.offset - BLOCK as u64, what };
+        let Some(pending) = &mut self.pending else { return Err(damaged("a map is without its file")) };
+        pending.map.read_old(&self.block[..504]).map_err(damaged)?;
+        if self.block[504] != 0 {
+            return Ok(());
+        }
+        self.sparse_file(sink)
+    }
+
+    /// A block of a map of form 1.0 has come.
+    fn map(&mut self, left: u64, sink: &mut impl Sink) -> Result<()> {
+        let damaged = |what| Error::Damaged { offset: self.offset - BLOCK as u64, what };
+        let Some(pending) = &mut self.pending else { return Err(damaged("a map is without its file")) };
+        let left = left.checked_sub(BLOCK as u64).ok_or_else(|| damaged("a sparse file's map is malformed"))?;
+        if pending.reader.block(&self.block).map_err(damaged)? {
+            self.state = State::Map { left };
+            return Ok(());
+        }
+        pending.stored = left;
+        pending.map = std::mem::take(&mut pending.reader).finish(pending.map.size);
+        self.sparse_file(sink)
+    }
+
+    /// The map is whole, and the data follows.
+    fn sparse_file(&mut self, sink: &mut impl Sink) -> Result<()> {
+        let damaged = |what| Error::Damaged { offset: self.offset - BLOCK as u64, what };
+        let Some(mut pending) = self.pending.take() else { return Err(damaged("a map is without its file")) };
+        pending.entry.kind = Kind::File(pending.map.size);
+        self.pieces = Some(pending.map.pieces(pending.stored).map_err(damaged)?);
+        sink.entry(pending.entry)?;
+        self.content(pending.stored, sink)
+    }
+
+    fn content(&mut self, left: u64, sink: &mut impl Sink) -> Result<()> {
+        self.state = State::Content { left, padding: padding(left) };
+        if left == 0 {
+            return self.step(sink);
         }
         Ok(())
     }

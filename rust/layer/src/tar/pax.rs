@@ -3,6 +3,7 @@
 
 use crate::attributes::{is_hosts, Time, Xattrs};
 use crate::tar::header::Fault;
+use crate::tar::sparse::Map;
 
 /// What the records say, as far as it is about something that a tree keeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,9 +15,26 @@ pub(crate) struct Records {
     pub gid: Option<u64>,
     pub mtime: Option<Time>,
     pub xattrs: Xattrs,
+    pub sparse: Sparse,
     /// A record that changes what the content means, or who may read it, in a
     /// way that is not done here: what it is, and the remedy.
     pub unsupported: Option<&'static str>,
+}
+
+/// What is said of a sparse file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Sparse {
+    /// The map's form, where the records say it: 1.0 alone has one.
+    pub major: Option<u64>,
+    pub minor: Option<u64>,
+    /// Bytes of the whole file.
+    pub size: Option<u64>,
+    /// The file's name, where `path` is a made-up one.
+    pub name: Option<Vec<u8>>,
+    /// The map, in forms 0.0 and 0.1.
+    pub map: Option<Map>,
+    /// Form 0.0 has the two numbers of a piece in records of their own.
+    offset: Option<u64>,
 }
 
 /// Adds the records of an extended header, as they come, to `records`.
@@ -63,9 +81,19 @@ fn set(records: &mut Records, key: &[u8], value: &[u8]) -> Result<(), Fault> {
                 if !is_hosts(name) {
                     records.xattrs.insert(name.to_vec(), value.to_vec());
                 }
-            } else if key.starts_with(b"GNU.sparse.") || key == b"SCHILY.realsize" {
+            } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+                let fault = "an extended attribute is malformed";
+                let name = from_percent(name).filter(|it| !it.is_empty() && !it.contains(&0)).ok_or(fault)?;
+                let value = from_base64(value).ok_or(fault)?;
+                // libarchive says each of them twice, in this form and in the other.
+                if !is_hosts(&name) {
+                    records.xattrs.entry(name).or_insert(value);
+                }
+            } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                return sparse(&mut records.sparse, key, value);
+            } else if key == b"SCHILY.realsize" {
                 records.unsupported =
-                    Some("is a sparse file in a form that is not taken: make the archive without --sparse");
+                    Some("is a sparse file in a form of star's own: make the archive with star -no-sparse");
             } else if key.starts_with(b"SCHILY.acl.") {
                 records.unsupported =
                     Some("has an access control list as text, which is not taken: make the archive with --no-acls");
@@ -75,6 +103,71 @@ fn set(records: &mut Records, key: &[u8], value: &[u8]) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+fn sparse(sparse: &mut Sparse, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+    let fault = "a sparse file's map is malformed";
+    let count = || decimal(value).ok_or(fault);
+    match key {
+        b"major" => sparse.major = Some(count()?),
+        b"minor" => sparse.minor = Some(count()?),
+        b"size" | b"realsize" => sparse.size = Some(count()?),
+        b"name" => sparse.name = Some(value.to_vec()),
+        b"numblocks" => sparse.map = Some(Map::default()),
+        b"map" => {
+            let mut map = Map::default();
+            map.read_list(value)?;
+            sparse.map = Some(map);
+        }
+        b"offset" => sparse.offset = Some(count()?),
+        b"numbytes" => {
+            let offset = sparse.offset.take().ok_or(fault)?;
+            sparse.map.get_or_insert_default().push(offset, count()?)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// `%41` is `A`.
+fn from_percent(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, next)) = rest.split_first() {
+        if *byte == b'%' {
+            let digits = std::str::from_utf8(next.get(..2)?).ok().filter(|it| !it.starts_with('+'))?;
+            out.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &next[2..];
+        } else {
+            out.push(*byte);
+            rest = next;
+        }
+    }
+    Some(out)
+}
+
+/// RFC 4648, section 4; padding may be missing, as libarchive leaves it out.
+fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let end = text.iter().rposition(|byte| *byte != b'=').map_or(0, |at| at + 1);
+    let (mut bits, mut count) = (0u32, 0);
+    let mut out = Vec::with_capacity(end / 4 * 3 + 2);
+    for byte in &text[..end] {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6 | u32::from(value)) & 0xff_ffff;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+        }
+    }
+    Some(out)
 }
 
 /// Digits alone.
@@ -127,6 +220,15 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(time(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn attributes_in_libarchives_form() {
+        let mut records = Records::default();
+        parse(b"38 LIBARCHIVE.xattr.user.a%20b=aGk+/w\n", &mut records).unwrap();
+        assert_eq!(records.xattrs[&b"user.a b"[..]], b"hi>\xff");
+        assert_eq!(from_base64(b"aGk="), Some(b"hi".to_vec()));
+        assert_eq!((from_base64(b"a*"), from_percent(b"%4"), from_percent(b"%zz")), (None, None, None));
     }
 
     #[test]
