@@ -8,28 +8,36 @@ use libfuzzer_sys::fuzz_target;
 
 #[derive(Default, PartialEq, Debug)]
 struct Entries {
-    seen: Vec<(Entry, Vec<u8>, bool)>,
+    /// Each with its data, the bytes of its holes and whether it has ended.
+    seen: Vec<(Entry, Vec<u8>, u64, bool)>,
 }
 
 impl Sink for Entries {
     fn entry(&mut self, entry: Entry) -> Result<(), Error> {
-        if let Some((Entry { kind: Kind::File(_), .. }, _, whole)) = self.seen.last() {
+        if let Some((Entry { kind: Kind::File(_), .. }, .., whole)) = self.seen.last() {
             assert!(whole);
         }
-        self.seen.push((entry, Vec::new(), false));
+        self.seen.push((entry, Vec::new(), 0, false));
         Ok(())
     }
 
     fn data(&mut self, data: &[u8]) -> Result<(), Error> {
-        let (entry, content, whole) = self.seen.last_mut().expect("content follows its entry");
+        let (entry, content, _, whole) = self.seen.last_mut().expect("content follows its entry");
         assert!(matches!(entry.kind, Kind::File(_)) && !*whole);
         content.extend_from_slice(data);
         Ok(())
     }
 
+    fn hole(&mut self, count: u64) -> Result<(), Error> {
+        let (entry, _, holes, whole) = self.seen.last_mut().expect("content follows its entry");
+        assert!(matches!(entry.kind, Kind::File(_)) && !*whole && count > 0);
+        *holes += count;
+        Ok(())
+    }
+
     fn end_of_file(&mut self) -> Result<(), Error> {
-        let (entry, content, whole) = self.seen.last_mut().expect("content follows its entry");
-        assert_eq!(entry.kind, Kind::File(content.len() as u64));
+        let (entry, content, holes, whole) = self.seen.last_mut().expect("content follows its entry");
+        assert_eq!(entry.kind, Kind::File(content.len() as u64 + *holes));
         *whole = true;
         Ok(())
     }
