@@ -22,7 +22,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urljoin
 
 import pytest
@@ -213,18 +213,23 @@ def plain_registry(config: dict[str, Any] | None = None) -> Iterator[Registry]:
 
 @contextmanager
 def tls_registry(
-    config: dict[str, Any] | None = None, *, auth: bool = True, client_certificate: bool = False
+    config: dict[str, Any] | None = None,
+    *,
+    auth: bool = True,
+    client_certificate: bool = False,
+    names: str = "IP:127.0.0.1,DNS:localhost",
 ) -> Iterator[Registry]:
-    """A registry with TLS by an authority of its own, for 127.0.0.1 and localhost, and basic credentials.
+    """A registry with TLS by an authority of its own, and basic credentials.
 
     Args:
         config: Further parts of its configuration file.
         auth: Whether it wants credentials.
         client_certificate: Whether it wants to be shown a certificate; `certificates` has one then.
+        names: What its certificate is for.
     """
     with _folder() as folder:
         authority = Authority(folder)
-        certificate, key = authority.issue("server", "IP:127.0.0.1,DNS:localhost")
+        certificate, key = authority.issue("server", names)
         tls: dict[str, Any] = {"certificate": str(certificate), "key": str(key)}
         if client_certificate:
             tls["clientcas"] = [str(folder / "ca.crt")]
@@ -246,12 +251,14 @@ def tls_registry(
 class Authority:
     """A certificate authority of a test: `ca.crt` in its folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, algorithm: Literal["ec", "rsa"] = "ec") -> None:
         if shutil.which("openssl") is None:
             pytest.skip("openssl is not installed")
         self._folder = folder
+        option = "ec_paramgen_curve:P-256" if algorithm == "ec" else "rsa_keygen_bits:2048"
+        self._newkey = ("-newkey", algorithm, "-pkeyopt", option)
         self._openssl(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
+            *("req", "-x509", *self._newkey, "-nodes", "-days", "2"),
             *("-subj", "/CN=an authority of a test", "-keyout", "ca.key", "-out", "ca.crt"),
             *("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"),
         )
@@ -259,8 +266,8 @@ class Authority:
     def issue(self, name: str, names: str) -> tuple[Path, Path]:
         """A certificate for these subjectAltNames, and its key."""
         self._openssl(
-            *("req", "-x509", "-CA", "ca.crt", "-CAkey", "ca.key", "-newkey", "ec"),
-            *("-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN={name}"),
+            *("req", "-x509", "-CA", "ca.crt", "-CAkey", "ca.key", *self._newkey),
+            *("-nodes", "-days", "2", "-subj", f"/CN={name}"),
             *("-keyout", f"{name}.key", "-out", f"{name}.crt", "-addext", f"subjectAltName={names}"),
             *("-addext", "basicConstraints=critical,CA:FALSE"),
         )

@@ -10,7 +10,7 @@ import trio
 from ardock.engine.registry.host import Host
 from ardock.engine.registry.ranges import Body, Complete, asking, continued
 from ardock.engine.registry.retrying import PROGRESS, TRANSIENT
-from ardock.engine.registry.transport import Answer, Broken
+from ardock.engine.registry.transport import FINAL, Answer, Broken
 from ardock.model.errors import ArdockError, ContentDamaged, RegistryUnavailable
 
 PIECE: Final = 1 << 20
@@ -79,9 +79,7 @@ class BlobReader:
                     break
                 piece = await anext(pieces, None)
             except Broken as broken:
-                await self._again(
-                    self._sources[0].host.unreachable(broken, self._what), final=broken.kind == "certificate"
-                )
+                await self._again(self._sources[0].host.unreachable(broken, self._what), final=broken.kind in FINAL)
                 continue
             if piece is None:
                 await self._end()

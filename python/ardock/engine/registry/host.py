@@ -13,7 +13,7 @@ from ardock.engine.registry.failures import LONGEST_ERROR, Told, parse_error, re
 from ardock.engine.registry.pace import Pace
 from ardock.engine.registry.places import Origin, Place, is_insecure, may_be_plain, origin_of, redirected
 from ardock.engine.registry.retrying import TRANSIENT, GiveUp, decide, retry_after
-from ardock.engine.registry.transport import Answer, Broken, Content, Transport
+from ardock.engine.registry.transport import FINAL, Answer, Broken, Content, Transport
 from ardock.model.errors import ArdockError, RegistryUnavailable
 from ardock.model.registry import Credentials, RegistryOptions
 
@@ -163,7 +163,7 @@ class Host:
                 asked = self.asked(answer)
             except Broken as broken:
                 problem = self.unreachable(broken, what)
-                if broken.kind == "certificate":
+                if broken.kind in FINAL:
                     raise problem from broken
             await self.pause(problem, failures, asked, attempts)
 
@@ -207,6 +207,8 @@ class Host:
         if broken.kind == "plain":
             remedy = ": if it is meant to speak without TLS, name it among the insecure registries"
             return RegistryUnavailable(f"{what}: {self.name}: {broken.reason}{remedy}")
+        if broken.kind == "refused":
+            return RegistryUnavailable(f"{what}: {self.name}: {broken.reason}")
         reason = "cannot be reached" if broken.kind == "connect" else "the connection broke"
         return RegistryUnavailable(f"{what}: {self.name}: {reason}: {broken.reason}")
 
@@ -245,10 +247,10 @@ class Host:
             try:
                 answer = await self._send("GET", f"{origin}/v2/", {}, b"")
             except Broken as broken:
-                if broken.kind == "certificate":
+                if broken.kind not in {"plain", "connect"}:
                     raise
-                # What is told is why the last one failed, unless only the first one got anywhere.
-                first = broken if first is None or broken.kind != "connect" or first.kind == "connect" else first
+                # Of two, that is told which got further.
+                first = broken if first is None or first.kind == "connect" else first
                 continue
             await answer.aclose()
             if answer.status == 401:
@@ -281,7 +283,7 @@ class Host:
             except Broken as broken:
                 server = origin_of(url)
                 problem = RegistryUnavailable(f"{self.name}: its token server {server}: {broken.reason}")
-                if broken.kind == "certificate":
+                if broken.kind in FINAL:
                     raise problem from broken
             await self.pause(problem, failures, asked)
 

@@ -188,7 +188,10 @@ def redirected(url: str, location: str | None, insecure: Sequence[str]) -> Hop |
     """
     if not location:
         return "it redirects to nowhere"
-    target = urljoin(url, location)
+    try:
+        target = urljoin(url, location)
+    except ValueError:
+        target = ""
     origin, before = origin_of(target), origin_of(url)
     if origin is None or before is None:
         return f"it redirects to {location[:200]!r}, which is no address"
@@ -258,10 +261,11 @@ def _matches(origin: Origin, address: ipaddress.IPv4Address | ipaddress.IPv6Addr
         return False
     if rule == "*":
         return True
-    try:
-        return address is not None and address in ipaddress.ip_network(rule, strict=False)
-    except ValueError:
-        pass
+    if address is not None:
+        try:
+            return address in ipaddress.ip_network(rule, strict=False)
+        except ValueError:
+            pass
     try:
         parts = urlsplit(f"//{rule}")
         host, port = parts.hostname or "", parts.port

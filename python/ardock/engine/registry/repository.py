@@ -50,7 +50,7 @@ _PAGE: Final = 1000
 _LARGEST_PAGE: Final = 8 << 20
 _MOST_PAGES: Final = 10_000
 _LINK: Final = re.compile(r"<([^>]*)>([^,]*)")
-_NEXT: Final = re.compile(r';\s*rel\s*=\s*"?next"?', re.IGNORECASE)
+_NEXT: Final = re.compile(r';\s*rel\s*=\s*"?next"?\s*(?:;|$)', re.IGNORECASE)
 
 
 class Fetched(msgspec.Struct, frozen=True):

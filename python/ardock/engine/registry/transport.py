@@ -27,8 +27,11 @@ from ardock.model.registry import RegistryOptions
 if TYPE_CHECKING:
     import httpcore2
 
-# What went wrong: no connection; the peer does not speak TLS; nobody vouches for its certificate; it broke afterwards.
-Kind = Literal["connect", "plain", "certificate", "broken"]
+# What went wrong: no connection; the peer does not speak TLS; nobody vouches for its certificate; it refuses us in the
+# handshake (our certificate, or version); it broke afterwards.
+Kind = Literal["connect", "plain", "certificate", "refused", "broken"]
+# Those that stay as they are however often it is tried.
+FINAL: Final = frozenset({"certificate", "refused"})
 Content = bytes | Callable[[], AsyncIterator[bytes]]
 
 _CONNECT_TIMEOUT: Final = 15.0
@@ -39,7 +42,7 @@ _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE"})
 
 
 class Broken(Exception):  # noqa: N818 - named for what happened, as all errors here
-    """An exchange that failed below HTTP; it may be tried again, unless it is of the kind ``certificate``.
+    """An exchange that failed below HTTP; it may be tried again, unless its kind is in `FINAL`.
 
     Attributes:
         kind: See `Kind`.
@@ -242,6 +245,9 @@ def _broken(error: Exception, *, connecting: bool) -> Broken:
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Broken("certificate", f"its certificate is not trusted: {cause.verify_message or cause.reason}")
+        if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
+            # With TLS 1.3 it comes after the handshake, in place of the first answer.
+            return Broken("refused", f"it refuses the TLS connection: {cause.reason.lower().replace('_', ' ')}")
         if isinstance(cause, ssl.SSLError) and connecting:
             return Broken("plain", f"the TLS handshake failed: {cause.reason or cause}")
         if isinstance(cause, socket.gaierror):

@@ -16,7 +16,7 @@ from ardock.engine.registry.host import Host
 from ardock.engine.registry.places import redirected
 from ardock.engine.registry.ranges import stored
 from ardock.engine.registry.retrying import PROGRESS, TRANSIENT
-from ardock.engine.registry.transport import Answer, Broken
+from ardock.engine.registry.transport import FINAL, Answer, Broken
 from ardock.model.errors import ArdockError, ContentDamaged, RegistryUnavailable
 
 # Of a blob's bytes from an offset on.
@@ -88,7 +88,7 @@ class Upload:
                     await (self._step() if self._session else self._begin())
                 except Broken as broken:
                     problem = self._host.unreachable(broken, self._what)
-                    await self._again(problem, final=broken.kind == "certificate")
+                    await self._again(problem, final=broken.kind in FINAL)
         except BaseException:
             await self._give_up()
             raise
