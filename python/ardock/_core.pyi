@@ -4,7 +4,7 @@ Descriptors cross as ints. "Owned" means that the receiver of the int closes it.
 """
 
 from collections.abc import Sequence
-from typing import Self, final
+from typing import Protocol, Self, final, type_check_only
 
 __all__ = [
     "CancelFlag",
@@ -17,12 +17,14 @@ __all__ = [
     "LayerIngest",
     "LayerSummary",
     "LogWatch",
+    "Shelf",
     "Unpacker",
     "device_programs",
     "import_directory",
     "keeper_is_alive",
     "kernel_features",
     "launch",
+    "mount_filesystem",
     "open_bind",
     "open_root",
     "read_journal",
@@ -411,12 +413,77 @@ def open_root(path: str) -> int:
         HostError: It is not there, or no directory.
     """
 
-def open_bind(path: str, *, recursive: bool, read_only: bool, propagation: str) -> tuple[int, bool]:
-    """A detached clone of `path` with these attributes; an O_PATH descriptor, owned, and whether it is no directory.
+@type_check_only
+class BindOptions(Protocol):
+    """How a copy of a mount is to be.
+
+    `recursive`: what is mounted beneath comes along; `read_only`, and (`read_only_recursive`) what is beneath it, too;
+    `propagation` by mount(8)'s name; `attributes`: ``MOUNT_ATTR_*`` of nosuid, nodev and noexec.
+    """
+
+    @property
+    def recursive(self) -> bool: ...
+    @property
+    def read_only(self) -> bool: ...
+    @property
+    def read_only_recursive(self) -> bool: ...
+    @property
+    def propagation(self) -> str: ...
+    @property
+    def attributes(self) -> int: ...
+
+def open_bind(path: str, options: BindOptions, beneath: str | None = None) -> tuple[int, bool]:
+    """A detached clone of `path` with these options; an O_PATH descriptor, owned, and whether it is no directory.
+
+    Args:
+        path: Absolute; symbolic links are followed.
+        options: How it is to be.
+        beneath: What of the directory `path` is wanted: a relative path, of which neither ``..`` nor a symbolic link leads out.
 
     Raises:
-        HostError: It is not there, or its file system cannot be cloned.
+        HostError: It is not there, or leads out, or its file system cannot be cloned.
     """
+
+def mount_filesystem(kind: str, source: str, options: Sequence[tuple[str, str | None]], attributes: int) -> int:
+    """Mount a file system detached: in no mount table, gone with its last copy; an O_PATH descriptor, owned.
+
+    Args:
+        kind: Such as ``"tmpfs"``.
+        source: A device, ``host:/path``, or any word; may be empty.
+        options: The file system's and the super block's, each with its value or None.
+        attributes: ``MOUNT_ATTR_*``.
+
+    Raises:
+        HostError: The kernel refuses; it names the option where it was one, and says what the kernel has logged.
+    """
+
+@final
+class Shelf:
+    """Keeps one mount in a mount namespace of its own, for copies to be made of it. Blocks; any thread may call.
+
+    Raises:
+        HostError: The namespace cannot be made; of every method: the mount cannot be attached or copied.
+    """
+
+    def __new__(cls) -> Self: ...
+    def put(self, mount: int) -> None:
+        """Keep a detached mount. It, or `take_over`, is called once."""
+
+    def copy(self, options: BindOptions, beneath: str | None = None) -> tuple[int, bool]:
+        """As `open_bind`, of the mount."""
+
+    def take_over(self, namespace: int, path: str, device: int, attributes: int) -> None:
+        """Keep a copy of what a container shows.
+
+        Args:
+            namespace: A descriptor of its mount namespace.
+            path: The path in it.
+            device: ``st_dev`` of the file system that must be there.
+            attributes: ``MOUNT_ATTR_*`` in place of those that it has there.
+        """
+
+    def close(self) -> None:
+        """Let go of the mount. Copies stay."""
 
 def resolve_user(roots: Sequence[int], user: str, groups: Sequence[str]) -> tuple[int, int, list[int], str]:
     """Look up ``"name|uid[:group|gid]"`` in the passwd and group files of `roots` (topmost first).

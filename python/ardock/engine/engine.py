@@ -260,7 +260,9 @@ async def _opened(
         table = Table()
         files = Files(folders.root, nursery)
         requests = Requests(state)
-        volumes = Volumes(folders.root, state, loaded.volumes, users=table.volume_users, take=requests.take)
+        volumes = Volumes(
+            folders.root, state, loaded.volumes, users=table.volume_users, nursery=nursery, take=requests.take
+        )
 
         def discard(container: Container) -> None:
             files.discard(container)
@@ -324,7 +326,7 @@ async def _opened(
             for gone in dead:
                 await trio.to_thread.run_sync(tidy_dead, folders, gone.number)
         await trio.to_thread.run_sync(files.tidy, table)
-        await volumes.sweep(table.get)
+        await _adopt_volumes(volumes, table)
         engine.adopted = adoption.adopted
         try:
             yield engine
@@ -333,12 +335,22 @@ async def _opened(
             with trio.CancelScope(shield=True):
                 # With the last commit the keepers may forget what is in it.
                 await state.until_committed(state.assigned, _PATIENCE)
+                await volumes.close()
     finally:
         await pool.close()
         roots.close()
         storage.driver.close()
         if inotify is not None:
             inotify.close()
+
+
+async def _adopt_volumes(volumes: Volumes, table: Table) -> None:
+    """Keep what the containers that go on have mounted, and remove what was made for containers that are gone."""
+    for container in table:
+        if container.alive and container.spec.mounts:
+            container.on_ended.append(volumes.ended)
+            await volumes.adopt(container)
+    await volumes.sweep(table.get)
 
 
 def _inotify() -> _core.LogWatch | None:

@@ -273,7 +273,7 @@ fn attach(tree: &OwnedFd, root: &OwnedFd, name: &str) -> Result<(), LaunchError>
     rustix::mount::move_mount(tree, "", root, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(failed(name))
 }
 
-fn tmpfs(options: &str) -> Result<OwnedFd, LaunchError> {
+pub(crate) fn tmpfs(options: &str) -> Result<OwnedFd, LaunchError> {
     use rustix::mount as m;
     let fs = m::fsopen("tmpfs", m::FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("tmpfs"))?;
     for option in options.split(',') {

@@ -3,8 +3,9 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
-use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use ardock_launch::host::{self, BindOptions, Propagation};
 use ardock_launch::seccomp::{self, Compiler, Profile};
@@ -13,6 +14,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rustix::fs::{AtFlags, StatxFlags, CWD};
+use rustix::mount::MountAttrFlags;
 
 use crate::error;
 
@@ -59,32 +61,106 @@ pub fn open_root(py: Python<'_>, path: PathBuf) -> PyResult<i32> {
     opened.map(IntoRawFd::into_raw_fd).map_err(error::host)
 }
 
-/// See `_core.pyi`.
-#[pyfunction]
-#[pyo3(signature = (path, *, recursive, read_only, propagation))]
-pub fn open_bind(
-    py: Python<'_>,
-    path: PathBuf,
+/// How a bind mount is to be, as Python says it.
+#[derive(FromPyObject)]
+pub struct Options {
     recursive: bool,
     read_only: bool,
-    propagation: &str,
-) -> PyResult<(i32, bool)> {
-    let propagation = match propagation {
-        "private" | "rprivate" => Propagation::Private,
-        "slave" | "rslave" => Propagation::Slave,
-        "shared" | "rshared" => Propagation::Shared,
-        other => return Err(PyValueError::new_err(format!("no such propagation: {other}"))),
-    };
-    // Docker makes a recursive bind read-only as a whole where the kernel can.
-    let options = BindOptions {
-        recursive,
-        readonly: read_only,
-        readonly_recursive: read_only,
-        propagation,
-        ..BindOptions::default()
-    };
-    let opened = py.detach(|| host::open_bind(&path, options));
+    read_only_recursive: bool,
+    propagation: String,
+    attributes: u64,
+}
+
+impl Options {
+    fn bind(&self) -> PyResult<BindOptions> {
+        let propagation = match self.propagation.as_str() {
+            "private" | "rprivate" => Propagation::Private,
+            "slave" | "rslave" => Propagation::Slave,
+            "shared" | "rshared" => Propagation::Shared,
+            other => return Err(PyValueError::new_err(format!("no such propagation: {other}"))),
+        };
+        let attributes = MountAttrFlags::from_bits_retain(self.attributes as _);
+        Ok(BindOptions {
+            recursive: self.recursive,
+            readonly: self.read_only,
+            readonly_recursive: self.read_only_recursive,
+            nosuid: attributes.contains(MountAttrFlags::MOUNT_ATTR_NOSUID),
+            nodev: attributes.contains(MountAttrFlags::MOUNT_ATTR_NODEV),
+            noexec: attributes.contains(MountAttrFlags::MOUNT_ATTR_NOEXEC),
+            propagation,
+        })
+    }
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (path, options, beneath=None))]
+pub fn open_bind(py: Python<'_>, path: PathBuf, options: Options, beneath: Option<PathBuf>) -> PyResult<(i32, bool)> {
+    let options = options.bind()?;
+    let opened = py.detach(|| match &beneath {
+        None => host::open_bind(&path, options),
+        Some(beneath) => host::open_bind_beneath(&path, beneath, options),
+    });
     opened.map(|(fd, file)| (fd.into_raw_fd(), file)).map_err(error::host)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn mount_filesystem(
+    py: Python<'_>,
+    kind: &str,
+    source: &str,
+    options: Vec<(String, Option<String>)>,
+    attributes: u64,
+) -> PyResult<i32> {
+    let mounted = py.detach(|| host::mount_filesystem(kind, source, &options, attributes));
+    mounted.map(IntoRawFd::into_raw_fd).map_err(error::host)
+}
+
+/// See `_core.pyi`.
+#[pyclass(module = "ardock._core", frozen)]
+#[derive(Debug)]
+pub struct Shelf(Mutex<Option<host::Shelf>>);
+
+impl Shelf {
+    fn on<T>(&self, call: impl FnOnce(&host::Shelf) -> Result<T, LaunchError>) -> Result<T, LaunchError> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = || LaunchError::because(Step::Mount, "", "the volume's mount was let go of");
+        held.as_ref().ok_or_else(closed).and_then(call)
+    }
+}
+
+#[pymethods]
+impl Shelf {
+    #[new]
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        py.detach(host::Shelf::open).map(|shelf| Self(Mutex::new(Some(shelf)))).map_err(error::host)
+    }
+
+    fn put(&self, py: Python<'_>, mount: i32) -> PyResult<()> {
+        let mount = duplicate(mount)?;
+        py.detach(|| self.on(|shelf| shelf.put(mount))).map_err(error::host)
+    }
+
+    #[pyo3(signature = (options, beneath=None))]
+    fn copy(&self, py: Python<'_>, options: Options, beneath: Option<PathBuf>) -> PyResult<(i32, bool)> {
+        let options = options.bind()?;
+        let copied = py.detach(|| self.on(|shelf| shelf.copy(beneath, options)));
+        copied.map(|(fd, file)| (fd.into_raw_fd(), file)).map_err(error::host)
+    }
+
+    fn take_over(&self, py: Python<'_>, namespace: i32, path: PathBuf, device: u64, attributes: u64) -> PyResult<()> {
+        let shown = host::Shown { namespace: duplicate(namespace)?, path, device };
+        py.detach(|| self.on(|shelf| shelf.take_over(shown, attributes))).map_err(error::host)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take()));
+    }
+}
+
+fn duplicate(fd: i32) -> PyResult<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(borrow(fd)?, 3).map_err(error::os)
 }
 
 /// See `_core.pyi`.

@@ -32,8 +32,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<layer::LayerSummary>()?;
     module.add_class::<layer::Unpacker>()?;
     module.add_class::<watch::LogWatch>()?;
+    module.add_class::<host::Shelf>()?;
     module.add_function(wrap_pyfunction!(host::kernel_features, module)?)?;
     module.add_function(wrap_pyfunction!(host::device_programs, module)?)?;
+    module.add_function(wrap_pyfunction!(host::mount_filesystem, module)?)?;
     module.add_function(wrap_pyfunction!(host::open_bind, module)?)?;
     module.add_function(wrap_pyfunction!(host::open_root, module)?)?;
     module.add_function(wrap_pyfunction!(host::resolve_user, module)?)?;

@@ -13,6 +13,7 @@ from ardock.engine.containers import lifecycle
 from ardock.engine.containers.container import SHORT_ID, Container
 from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.starter import Starter
+from ardock.engine.volumes import volume_names
 from ardock.model.container import Created, WaitCondition
 from ardock.model.errors import ArdockError, Cancelled, Conflict, InvalidArgument, NotFound, NotRunning
 from ardock.model.making import make_spec
@@ -49,6 +50,9 @@ class Kept(Starter):
     async def _create(self, spec: ContainerSpec, *, remove: bool, container_id: str = "") -> Created:
         container = self._make(spec, "kept", remove=remove, container_id=container_id)
         self._launcher.check(container, self._layers(container))
+        if container_id:
+            # What was mounted for the check; nobody can have started it yet.
+            self._volumes.let_go(container_id, volume_names(spec))
         created = Created(id=container.id, name=container.name)
         # The name is taken from now on.
         self._table.add(container)
@@ -83,14 +87,18 @@ class Kept(Starter):
         container.error = ""
         container.failure = None
         try:
+            if has_volumes(container.spec):
+                await self._volumes.hold(container, self._layers(container))
             connection = await self._slot()
             # No checkpoint from here on.
             container.start_request = self._requests.current
             self._launch(connection, container, "tap" if container.taps else "log")
         except ArdockError as error:
+            self._volumes.let_go(container.id, volume_names(container.spec))
             self._ledger.failed(container, error)
             raise
         except BaseException:
+            self._volumes.let_go(container.id, volume_names(container.spec))
             self._ledger.failed(container, Cancelled("the start was cancelled"))
             raise
         program = container.program

@@ -14,6 +14,7 @@ from ardock.engine.containers.resolved import Resolved, User
 from ardock.engine.containers.roots import Root, Roots
 from ardock.engine.facts import Facts
 from ardock.engine.keepers import mapping
+from ardock.engine.volumes.mounted import BindOptions
 from ardock.model.errors import ArdockError, InvalidArgument, NotFound
 from ardock.model.launch import DeviceNode
 from ardock.model.spec import ContainerSpec, Device, Mount
@@ -196,9 +197,13 @@ def open_bind(mount: Mount) -> tuple[int, bool]:
         except OSError as error:
             raise NotFound(f"mounts: bind source {source} cannot be made: {error.strerror}", field="mounts") from None
     try:
-        return _core.open_bind(
-            source, recursive=mount.recursive, read_only=mount.read_only, propagation=mount.propagation
+        options = BindOptions(
+            recursive=mount.recursive,
+            read_only=mount.read_only,
+            read_only_recursive=mount.read_only_recursive is not False,
+            propagation=mount.propagation,
         )
+        return _core.open_bind(source, options)
     except _core.HostError as error:
         step, subject, number, hint, _ = error.args
         raise mapping.from_host(step, subject or source, number, hint, "mounts") from None

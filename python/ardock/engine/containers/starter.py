@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -54,6 +54,18 @@ class VolumeStore(Protocol):
         self, mounts: Sequence[Mount], owner: str, layers: Sequence[str]
     ) -> tuple[tuple[Mount, ...], Lease]:
         """Make those that are not there, fill the empty ones, and hold all of them."""
+
+    async def hold(self, container: Container, layers: Sequence[str]) -> None:
+        """It is to be started: mount what its volumes stand for."""
+
+    def started(self, container: Container) -> None:
+        """It was launched."""
+
+    def ended(self, container: Container) -> None:
+        """It has ended, or was not started after all."""
+
+    def let_go(self, holder: str, names: Iterable[str]) -> None:
+        """A container does not run with these volumes after all."""
 
     def disown(self, container: Container) -> tuple[tuple[str, bytes], ...]:
         """Its anonymous volumes stay: their rows for the commit that removes it."""
@@ -205,6 +217,9 @@ class Starter:
             image_layers=self._layers(container),
         )
         self._ledger.watch(container, program)
+        if container.spec.mounts:
+            self._volumes.started(container)
+            container.on_ended.append(self._volumes.ended)
         if container.spec.timeout is not None:
             self._nursery.start_soon(kill_after, program, container.spec.timeout)
 

@@ -1,5 +1,5 @@
 """Volumes: directories that outlive containers, by the local driver."""
 
-from ardock.engine.volumes.service import Lease, Volumes
+from ardock.engine.volumes.service import Lease, Volumes, volume_names
 
-__all__ = ["Lease", "Volumes"]
+__all__ = ["Lease", "Volumes", "volume_names"]

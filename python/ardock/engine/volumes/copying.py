@@ -9,58 +9,59 @@ from pathlib import Path
 
 from ardock import _core
 from ardock.engine.failpoints import reach
-from ardock.engine.volumes.store import Store
 
 
-async def fill(store: Store, name: str, layers: Sequence[str], target: str) -> None:
-    """Give an empty volume what an image has at `target`, with its owner and mode; nothing where the image has no directory there.
+def fill(data: Path, layers: Sequence[str], target: str, aside: Path | None) -> None:
+    """Give an empty directory what an image has at `target`, with its owner and mode. Blocks.
 
-    It is copied aside and takes the empty directory's place by one rename, which the kernel refuses where that is not empty: so a
-    volume is filled whole or not at all, whatever stops the engine in between. No container has the volume open meanwhile.
+    Nothing is done where it is not empty, or the image has no directory there.
 
     Args:
-        store: The volumes' folder.
-        name: The volume; its lock is held.
+        data: The volume's directory; its lock is held.
         layers: The image's directories, topmost first.
         target: Path in the image.
+        aside: A free path on the same file system. The copy is made there and takes the empty directory's place by one rename,
+            which the kernel refuses where that is not empty: so it is filled whole or not at all, whatever stops the engine in
+            between. None, where `data` is a mount: it is filled in place, and emptied again after an error.
 
     Raises:
-        DiskFull: The disk is full; nothing of it is left.
-        FolderUnusable: The disk fails otherwise.
+        OSError: The disk is full, or fails otherwise; nothing of it is left.
     """
-
-    def run() -> None:
-        data = store.data(name)
-        with os.scandir(data) as entries:
-            if any(entries):
-                return
-        aside = store.aside(name)
-        aside.mkdir(mode=0o755)
+    with os.scandir(data) as entries:
+        if any(entries):
+            return
+    if aside is None:
         try:
-            aside.chmod(0o755)
-            _copy(layers, target, aside)
-            reach("volume.filled")
-            aside.rename(data)
-        finally:
-            if aside.exists():
-                _core.remove_tree(str(aside))
+            copy(layers, target, data)
+        except BaseException:
+            for left in os.scandir(data):
+                _core.remove_tree(left.path)
+            raise
+        return
+    aside.mkdir(mode=0o755)
+    try:
+        aside.chmod(0o755)
+        copy(layers, target, aside)
+        reach("volume.filled")
+        aside.rename(data)
+    finally:
+        if aside.exists():
+            _core.remove_tree(str(aside))
 
-    await store.run(run)
 
-
-def _copy(layers: Sequence[str], target: str, aside: Path) -> None:
+def copy(layers: Sequence[str], target: str, into: Path) -> None:
     """Stand-in for `_core.copy_tree`: the topmost layer that has the directory, without xattrs and hard links."""
     for layer in layers:
         source = Path(layer) / target.lstrip("/")
         if not source.is_dir() or source.is_symlink():
             continue
-        shutil.copytree(source, aside, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(source, into, symlinks=True, dirs_exist_ok=True)
         for folder, folders, files in os.walk(source):
             for entry in ("", *folders, *files):
                 path = Path(folder) / entry
                 status = path.lstat()
-                copy = aside / path.relative_to(source)
-                os.chown(copy, status.st_uid, status.st_gid, follow_symlinks=False)
+                made = into / path.relative_to(source)
+                os.chown(made, status.st_uid, status.st_gid, follow_symlinks=False)
                 if not path.is_symlink():
-                    copy.chmod(status.st_mode & 0o7777)
+                    made.chmod(status.st_mode & 0o7777)
         return

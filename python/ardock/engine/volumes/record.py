@@ -24,6 +24,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         created_at: Wall clock, ns since 1970.
         owner: Id of the container that it was made for and goes with; empty: it goes only when it is removed by itself. One
             whose owner is no container (any more, or not yet when the engine was killed) goes at the next start.
+        device: ``st_dev`` of its file system while that is mounted, by which the next engine knows it again; 0 where it is not.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = {}
     created_at: int = 0
     owner: str = ""
+    device: int = 0
 
     @property
     def anonymous(self) -> bool:

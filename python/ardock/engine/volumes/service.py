@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,15 +14,16 @@ import msgspec
 import trio
 
 from ardock import _core
-from ardock.engine.keepers import mapping
 from ardock.engine.state import Changes, NewEvent, State
 from ardock.engine.volumes import names
 from ardock.engine.volumes.copying import fill
 from ardock.engine.volumes.filters import LIST, PRUNE, matcher, truth
+from ardock.engine.volumes.mounted import BindOptions, Mounted, failed, open_directory
+from ardock.engine.volumes.options import RDONLY, Directory, Filesystem, parse
 from ardock.engine.volumes.record import Volume, decode, encode
 from ardock.engine.volumes.store import Store
 from ardock.model.container import Filters
-from ardock.model.errors import ArdockError, Conflict, NotFound, Unsupported
+from ardock.model.errors import ArdockError, Conflict, InvalidArgument, NotFound, Unsupported
 from ardock.model.spec import ContainerSpec, Mount
 from ardock.model.volume import ANONYMOUS_LABEL, PrunedVolumes, VolumeInfo
 
@@ -51,6 +53,10 @@ class User(Protocol):
     @property
     def alive(self) -> bool:
         """A program of it runs or is about to."""
+
+    @property
+    def pid(self) -> int:
+        """Process id on the host, while it runs."""
 
 
 # The containers that have each volume among their mounts, by its name.
@@ -92,6 +98,7 @@ class Lease:
         """There will be no such container: what was made for it alone goes; also when cancelled."""
         held = list(dict.fromkeys(self._names))
         self.release()
+        self._volumes.let_go(self.owner, held)
         with trio.CancelScope(shield=True):
             for name in held:
                 await self._volumes.release(name, self.owner)
@@ -114,6 +121,7 @@ class Volumes:
         rows: Iterable[tuple[str, bytes]],
         *,
         users: Users,
+        nursery: trio.Nursery,
         take: Callable[[bytes], tuple[str, bytes] | None] = lambda _: None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -124,6 +132,7 @@ class Volumes:
             state: Where volumes are written down.
             rows: What it had of them.
             users: Tells which containers use which volume.
+            nursery: For what nobody waits for.
             take: Of the encoded result of a call, what its commit must have for the request it answers (`Requests.take`).
             now: Wall clock, ns since 1970.
 
@@ -133,6 +142,8 @@ class Volumes:
         self._store = Store(root)
         self._state = state
         self._users = users
+        self._nursery = nursery
+        self._mounted = Mounted()
         self._take = take
         self._now = now
         self._volumes = {name: decode(name, row) for name, row in rows}
@@ -270,7 +281,7 @@ class Volumes:
     async def prepare(
         self, mounts: Sequence[Mount], owner: str, layers: Sequence[str]
     ) -> tuple[tuple[Mount, ...], Lease]:
-        """Make the volumes that a container is to be made with, fill the empty ones, and hold all of them.
+        """Make the volumes that a container is to be made with, mount and fill them, and hold all of them.
 
         Args:
             mounts: What it is to have; those of type ``volume`` without a source get one of their own.
@@ -288,12 +299,26 @@ class Volumes:
         try:
             named += [await self._named(mount, lease) if mount.type == "volume" else mount for mount in mounts]
             for mount in named:
-                if mount.type == "volume" and layers and not mount.no_copy:
-                    await self._fill(mount, layers)
+                if mount.type == "volume":
+                    await self._ready(mount, owner, layers)
         except BaseException:
             await lease.undo()
             raise
         return tuple(named), lease
+
+    async def hold(self, container: User, layers: Sequence[str]) -> None:
+        """`container`, which is to be started, needs its volumes: mount those that have a file system of their own.
+
+        Raises:
+            ArdockError: One cannot be mounted or filled.
+        """
+        try:
+            for mount in container.spec.mounts:
+                if mount.type == "volume":
+                    await self._ready(mount, container.id, layers, started=True)
+        except BaseException:
+            self.let_go(container.id, volume_names(container.spec))
+            raise
 
     def open(self, mount: Mount) -> tuple[int, bool]:
         """A volume as a detached mount, and whether it is a file.
@@ -304,12 +329,81 @@ class Volumes:
             LaunchFailed: The kernel refuses.
         """
         volume = self._get(mount.source)
-        path = self._store.data(volume.name)
+        subpath = _checked_subpath(mount.subpath)
+        options = BindOptions(read_only=mount.read_only)
+        backing = parse(volume.options)
         try:
-            return _core.open_bind(str(path), recursive=True, read_only=mount.read_only, propagation="rprivate")
+            if isinstance(backing, Filesystem):
+                return self._mounted.copy(volume.name, options, subpath)
+            return open_directory(self._store.data(volume.name), backing, options, subpath)
         except _core.HostError as error:
-            step, subject, number, hint, _ = error.args
-            raise mapping.from_host(step, subject or str(path), number, hint, "mounts") from None
+            raise failed(volume.name, error) from None
+
+    def started(self, container: User) -> None:
+        """`container` was launched with its volumes."""
+        events = [
+            self._event(
+                "mount",
+                mount.source,
+                {
+                    "container": container.id,
+                    "destination": mount.target,
+                    "propagation": "",
+                    "read/write": "false" if mount.read_only else "true",
+                },
+            )
+            for mount in container.spec.mounts
+            if mount.type == "volume"
+        ]
+        if events:
+            self._state.commit(Changes(events=tuple(events)))
+
+    def ended(self, container: User) -> None:
+        """`container` has ended, or was not started after all."""
+        names = volume_names(container.spec)
+        if names:
+            events = [self._event("unmount", name, {"container": container.id}) for name in names]
+            self._state.commit(Changes(events=tuple(events)))
+            self.let_go(container.id, names)
+
+    def let_go(self, holder: str, names: Iterable[str]) -> None:
+        """A container does not run with these volumes (any more): those that nobody holds are unmounted, in the background."""
+        for name in names:
+            unmount = self._mounted.let_go(name, holder)
+            if unmount is None:
+                continue
+            self._nursery.start_soon(trio.to_thread.run_sync, unmount)
+            volume = self._volumes.get(name)
+            if volume is not None and volume.device:
+                self._set_device(volume, 0)
+
+    async def adopt(self, container: User) -> None:
+        """`container` runs since an earlier engine: keep what it has mounted for others to have the same.
+
+        A file system that has no other name than its mounts (a tmpfs) would else be another one for the next container.
+        """
+        for mount in container.spec.mounts:
+            volume = self._volumes.get(mount.source) if mount.type == "volume" else None
+            if volume is None or not volume.device or mount.subpath:
+                continue
+            backing = parse(volume.options)
+            if not isinstance(backing, Filesystem):
+                continue
+            async with self._holding(volume.name):
+                await self._mounted.take_over(
+                    volume.name,
+                    backing,
+                    container.id,
+                    pid=container.pid,
+                    target=mount.target,
+                    device=volume.device,
+                )
+        if not container.alive:
+            self.let_go(container.id, volume_names(container.spec))
+
+    async def close(self) -> None:
+        """Let go of what is mounted; containers that go on keep it."""
+        await self._mounted.close()
 
     def disown(self, container: User) -> tuple[tuple[str, bytes], ...]:
         """`container` is removed and its anonymous volumes stay: their rows for the same commit."""
@@ -376,6 +470,7 @@ class Volumes:
             InvalidArgument: The name is none, or an option is.
             Unsupported: There is no such driver.
         """
+        parse(options)
         if driver not in ("", DRIVER):
             raise Unsupported(f"driver: there is no volume driver {driver!r}, only {DRIVER!r}", option="driver")
         if not name:
@@ -417,14 +512,51 @@ class Volumes:
             lease.hold(planned.name)
         return msgspec.structs.replace(mount, source=planned.name, anonymous=anonymous)
 
-    async def _fill(self, mount: Mount, layers: Sequence[str]) -> None:
-        """Copy what the image has at the mount's target into its volume, where that is empty."""
-        name = mount.source
-        async with self._holding(name):
-            if any(user.alive for user in self._users().get(name, ())):
-                # It is somebody's already, and empty because they want it so.
+    async def _ready(self, mount: Mount, holder: str, layers: Sequence[str], *, started: bool = False) -> None:
+        """Mount what stands behind a volume, and fill it where it is empty.
+
+        Args:
+            mount: The container's mount.
+            holder: The container's id.
+            layers: The directories of its image.
+            started: It was made before: what is no mount was filled then, or was not to be.
+        """
+        volume = self._get(mount.source)
+        backing = parse(volume.options)
+        filled = bool(layers) and not mount.no_copy and not (backing is not None and backing.attributes & RDONLY)
+        if started and not isinstance(backing, Filesystem):
+            return
+        async with self._holding(volume.name):
+            if isinstance(backing, Filesystem):
+                device = await self._mounted.hold(volume.name, backing, holder)
+                if device is not None:
+                    self._set_device(volume, device)
+                if filled and not self._mounted.used_beside(volume.name, holder):
+                    await self._fill_mounted(volume.name, layers, mount.target)
                 return
-            await fill(self._store, name, layers, mount.target)
+            if not filled or any(user.alive for user in self._users().get(volume.name, ())):
+                # With users it is somebody's already, and empty because they want it so.
+                return
+            if isinstance(backing, Directory):
+                host = Path(backing.path)
+                await self._store.run(lambda: fill(host, layers, mount.target, None))
+            else:
+                data, aside = self._store.data(volume.name), self._store.aside(volume.name)
+                await self._store.run(lambda: fill(data, layers, mount.target, aside))
+
+    async def _fill_mounted(self, name: str, layers: Sequence[str], target: str) -> None:
+        def run() -> None:
+            fd, _ = self._mounted.copy(name, BindOptions(), "")
+            try:
+                fill(Path(f"/proc/self/fd/{fd}"), layers, target, None)
+            finally:
+                os.close(fd)
+
+        await self._store.run(run)
+
+    def _set_device(self, volume: Volume, device: int) -> None:
+        self._volumes[volume.name] = changed = msgspec.structs.replace(volume, device=device)
+        self._state.commit(Changes(put_volumes=(encode(changed),)))
 
     async def _make(self, volume: Volume, *, answered: bool = False) -> VolumeInfo:
         """Make the directory and the row; `answered`: for a call that makes this and nothing else."""
@@ -508,7 +640,20 @@ class Volumes:
         )
 
 
-def volume_names(spec: ContainerSpec) -> Iterable[str]:
+def _checked_subpath(subpath: str) -> str:
+    """A path in a volume.
+
+    Raises:
+        InvalidArgument: It is absolute, or leads up.
+    """
+    if subpath.startswith("/") or ".." in subpath.split("/") or "\0" in subpath:
+        raise InvalidArgument(
+            f"mounts: invalid subpath {subpath!r}: it must be a relative path within the volume", field="mounts"
+        )
+    return subpath
+
+
+def volume_names(spec: ContainerSpec) -> list[str]:
     """The volumes among a container's mounts."""
     return [mount.source for mount in spec.mounts if mount.type == "volume"]
 

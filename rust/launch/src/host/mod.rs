@@ -5,6 +5,8 @@
 //! descriptor of a detached copy of its mount: a launcher has no path to it,
 //! and no one can change what it leads to in between (DESIGN 3.6).
 
+mod filesystem;
+mod shelf;
 mod users;
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,6 +17,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, CWD};
 use crate::error::{LaunchError, Step};
 use crate::sys::{self, MountAttr};
 
+pub use filesystem::mount_filesystem;
+pub use shelf::{Shelf, Shown};
 pub use users::{resolve_user, User};
 
 /// How mounts made later beneath a bind mount travel, as mount(8) names it.
@@ -68,6 +72,37 @@ pub fn open_bind(path: &Path, options: BindOptions) -> Result<(OwnedFd, bool), L
     let opened =
         rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
             .map_err(|errno| failed(errno.raw_os_error()))?;
+    clone_of(&opened, &shown(), options)
+}
+
+/// Opens what is at a relative path beneath a directory as [`open_bind`] does
+/// the source of a bind mount. Neither `..` nor a symbolic link leads out of
+/// the directory: who writes in a volume has no say over what of the host's is
+/// mounted.
+pub fn open_bind_beneath(root: &Path, path: &Path, options: BindOptions) -> Result<(OwnedFd, bool), LaunchError> {
+    let shown = format!("{} in {}", path.display(), root.display());
+    let directory = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| LaunchError::os(Step::Mount, root.display().to_string(), errno.raw_os_error()))?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let mut opened = Err(rustix::io::Errno::AGAIN);
+    // As in `sys::openat2`: a rename anywhere disturbs the lookup of a `..`.
+    for _ in 0..sys::LOOKUPS {
+        opened = rustix::fs::openat2(&directory, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
+        if opened.as_ref().err() != Some(&rustix::io::Errno::AGAIN) {
+            break;
+        }
+    }
+    let opened = opened.map_err(|errno| match errno {
+        rustix::io::Errno::XDEV => LaunchError::because(Step::Mount, &shown, "it leads out of the volume"),
+        _ => LaunchError::os(Step::Mount, &shown, errno.raw_os_error()),
+    })?;
+    clone_of(&opened, &shown, options)
+}
+
+/// A detached copy of the mount at an open place, with its options set, and
+/// whether the place is something else than a folder.
+fn clone_of(opened: &OwnedFd, shown: &str, options: BindOptions) -> Result<(OwnedFd, bool), LaunchError> {
+    let failed = |errno: i32| LaunchError::os(Step::Mount, shown, errno);
     let file = sys::mode_of(opened.as_raw_fd()).map_err(failed)? & libc::S_IFMT != libc::S_IFDIR;
     let recursive = if options.recursive { sys::AT_RECURSIVE } else { 0 };
     let tree = sys::clone_tree(opened.as_raw_fd(), c"", sys::AT_EMPTY | recursive).map_err(failed)?;
