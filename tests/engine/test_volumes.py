@@ -195,6 +195,38 @@ async def test_spawn_takes_volumes(either: interface.Engine, rootfs: str) -> Non
         assert await running.stdout.read_all() == b"x\n"
 
 
+async def test_many_with_volumes(either: interface.Engine, folders: Folders, rootfs: str) -> None:
+    specs = [
+        ContainerSpec(
+            argv=("sh", "-c", f"echo {number} >> /shared/all; echo {number} > /own/x; cat /own/*"),
+            rootfs=rootfs,
+            mounts=(at("/shared", "shared"), at("/own")) if number % 3 else (),
+        )
+        for number in range(90)
+    ]
+    specs.append(ContainerSpec(argv=("true",), rootfs=rootfs, mounts=(at("/x", "-bad-"),)))
+    results = [result async for result in either.containers.run_many(specs, in_flight=20)]
+    assert {result.index: result.stdout for result in results if result.exit_code == 0} == {
+        number: f"{number}\n".encode() for number in range(90) if number % 3
+    }
+    (bad,) = [result for result in results if result.index == 90]
+    assert isinstance(bad.error, ardock.InvalidArgument)
+    assert len(results) == 91
+    path = Path((await either.volumes.inspect("shared")).mountpoint) / "all"
+    assert len(path.read_text().splitlines()) == 60
+    with trio.fail_after(10):
+        while there(folders["root"]) != ["shared"]:  # noqa: ASYNC110 - on the disk
+            await trio.sleep(0.01)
+    # The loop is left while volumes are being made.
+    async with either.containers.run_many(specs) as batch:
+        async for _ in batch:
+            break
+    with trio.fail_after(10):
+        while there(folders["root"]) != ["shared"]:  # noqa: ASYNC110 - on the disk
+            await trio.sleep(0.01)
+    await either.volumes.remove("shared")
+
+
 # Filled from images
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Final, Self
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, NamedTuple, Self
 
 import trio
 from trio.lowlevel import (
@@ -24,6 +24,7 @@ from trio.lowlevel import (
 )
 
 from ardock.engine.containers.container import Container
+from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.results import complete, run_result, whole
 from ardock.engine.keepers.connection import Connection
 from ardock.engine.keepers.pool import KeeperPool
@@ -36,8 +37,20 @@ from ardock.model.spec import ContainerSpec
 _MOST_WAITING: Final = 1024
 
 
-# Launch one on a connection of which a slot is held, with so many bytes captured; gives the slot back where it raises.
-Begin = Callable[[Connection, ContainerSpec, int], Container]
+# Containers whose volumes are being made at a time.
+_MOST_PREPARED: Final = 64
+
+
+class Ways(NamedTuple):
+    """How containers are launched, with so many bytes captured.
+
+    Attributes:
+        begin: On a connection of which a slot is held; it is given back where this raises.
+        begin_later: One that has volumes, with whatever that takes.
+    """
+
+    begin: Callable[[Connection, ContainerSpec, int], Container]
+    begin_later: Callable[[ContainerSpec, int], Awaitable[Container]]
 
 
 class RunMany(Closing):
@@ -46,7 +59,7 @@ class RunMany(Closing):
     def __init__(
         self,
         pool: KeeperPool,
-        begin: Begin,
+        ways: Ways,
         nursery: trio.Nursery,
         specs: Iterable[ContainerSpec],
         *,
@@ -55,7 +68,7 @@ class RunMany(Closing):
     ) -> None:
         """Made by `Containers.run_many` alone; nothing is launched before the first result is asked for."""
         self._pool = pool
-        self._begin = begin
+        self._ways = ways
         self._nursery = nursery
         self._specs = iter(specs)
         self._next: ContainerSpec | None = None
@@ -69,6 +82,10 @@ class RunMany(Closing):
         self._queued_on: Connection | None = None
         self._granted: Callable[[], None] = _weak_granted(self)
         self._full = False
+        # Those whose volumes are being made, and what is told when there is none any more.
+        self._preparing = 0
+        self._prepared = trio.Event()
+        self._scopes: set[trio.CancelScope] = set()
 
     def __repr__(self) -> str:
         """What it has done."""
@@ -93,7 +110,7 @@ class RunMany(Closing):
                     break
                 if self._full:
                     await self._pool.get()
-                elif self._exhausted and not self._running:
+                elif self._exhausted and not self._running and not self._preparing:
                     await checkpoint()
                     raise StopAsyncIteration
                 else:
@@ -160,7 +177,9 @@ class RunMany(Closing):
         """There is a spec to be launched now."""
         if self._exhausted or len(self._ready) >= _MOST_WAITING:
             return False
-        if self._in_flight is not None and len(self._running) >= self._in_flight:
+        if self._in_flight is not None and len(self._running) + self._preparing >= self._in_flight:
+            return False
+        if self._preparing >= _MOST_PREPARED:
             return False
         if self._next is None:
             self._next = next(self._specs, None)
@@ -187,14 +206,44 @@ class RunMany(Closing):
         index = self._index
         self._next = None
         self._index += 1
-        try:
-            container = self._begin(connection, spec, self._max_output)
-        except ArdockError as error:
-            self._ready.append(RunResult(id="", index=index, exit_code=error.exit_code, error=error))
-            self._wake()
+        if has_volumes(spec):
+            connection.release_slot()
+            self._preparing += 1
+            self._nursery.start_soon(self._launch_later, spec, index)
             return
+        try:
+            container = self._ways.begin(connection, spec, self._max_output)
+        except ArdockError as error:
+            self._failed(index, error)
+            return
+        self._launched(container, index)
+
+    async def _launch_later(self, spec: ContainerSpec, index: int) -> None:
+        try:
+            with trio.CancelScope() as scope:
+                self._scopes.add(scope)
+                try:
+                    self._launched(await self._ways.begin_later(spec, self._max_output), index)
+                except ArdockError as error:
+                    self._failed(index, error)
+                finally:
+                    self._scopes.discard(scope)
+        finally:
+            self._preparing -= 1
+            if not self._preparing:
+                self._prepared.set()
+                self._prepared = trio.Event()
+        if not self._pool.closed:
+            self._pump()
+        self._wake()
+
+    def _launched(self, container: Container, index: int) -> None:
         self._running[container] = index
         container.on_ended.append(_weak_ended(self))
+
+    def _failed(self, index: int, error: ArdockError) -> None:
+        self._ready.append(RunResult(id="", index=index, exit_code=error.exit_code, error=error))
+        self._wake()
 
     def ended(self, container: Container) -> None:
         """One of our containers is over: called where that is known."""
@@ -214,6 +263,9 @@ class RunMany(Closing):
     async def aclose(self) -> None:
         """Kill what still runs and await its end; results not taken are dropped."""
         self._stop()
+        with trio.CancelScope(shield=True):
+            while self._preparing:
+                await self._prepared.wait()
         rest = list(self._running)
         self._running.clear()
         await _end(rest)
@@ -222,6 +274,8 @@ class RunMany(Closing):
     def _stop(self) -> None:
         self._exhausted = True
         self._next = None
+        for scope in self._scopes:
+            scope.cancel()
         if self._queued_on is not None:
             if not self._queued_on.lost:
                 self._queued_on.drop_waiting(self._granted)

@@ -21,6 +21,8 @@ _MODES: Final = {"": None, "ro": True, "rw": False, "z": None, "Z": None}
 
 def has_volumes(spec: ContainerSpec) -> bool:
     """It asks for volumes, so there is something to do before it can be made."""
+    if not (spec.mounts or spec.volumes_from):
+        return False
     return bool(spec.volumes_from) or any(mount.type == "volume" for mount in spec.mounts)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Unpack
 
 from ardock.engine.containers import execs
-from ardock.engine.containers.batch import RunMany
+from ardock.engine.containers.batch import RunMany, Ways
 from ardock.engine.containers.container import Container
 from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.oneshot import Done, OneShot, Waiter
@@ -205,7 +205,15 @@ class ThrowAway(Starter):
         def begin(connection: Connection, spec: ContainerSpec, max_output: int) -> Container:
             return self._begin(connection, spec, "run", output="capture", max_output=max_output, bound=True)
 
-        return RunMany(self._pool, begin, self._nursery, specs, max_output=max_output, in_flight=in_flight)
+        async def begin_later(spec: ContainerSpec, max_output: int) -> Container:
+            async with self._prepared(spec) as prepared:
+                connection = await self._slot()
+                return self._begin(
+                    connection, spec, "run", output="capture", max_output=max_output, bound=True, prepared=prepared
+                )
+
+        ways = Ways(begin, begin_later)
+        return RunMany(self._pool, ways, self._nursery, specs, max_output=max_output, in_flight=in_flight)
 
     async def exec_run(
         self,
