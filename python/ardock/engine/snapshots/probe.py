@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ardock.engine.host.system import Host
 from ardock.engine.kernel_paths import kernel_features
 from ardock.engine.snapshots.btrfs import Btrfs
 from ardock.engine.snapshots.contract import Driver, DriverName
 from ardock.engine.snapshots.errors import told
 from ardock.engine.snapshots.options import DRIVERS, StorageOptions, check_for, parse
 from ardock.engine.snapshots.overlay import Overlay
+from ardock.engine.snapshots.place import place_of
 from ardock.engine.snapshots.trial import overlay_problem
 from ardock.engine.snapshots.vfs import Vfs
 from ardock.model.errors import FolderUnusable, InvalidArgument, Unsupported
@@ -105,16 +105,15 @@ def choose(root: Path, wanted: str | None, recorded: Record | None) -> Choice:
 
 def probe(root: Path) -> Choice:
     """The best driver for a root folder that has none yet."""
-    mount = Host().mount_of(root)
-    kind = "an unknown file system" if mount is None else mount.kind
+    place = place_of(root)
     problem = overlay_problem(root) if kernel_features()["overlay"] else "this kernel has no overlay file system"
     if not problem:
-        return Choice("overlay", f"overlays work on the root folder's file system ({kind})")
-    if kind == "btrfs":
+        return Choice("overlay", f"overlays work on the root folder's file system ({place.shown})")
+    if place.kind == "btrfs":
         return Choice("btrfs", f"the root folder is on btrfs, and overlay cannot be used: {problem}")
     return Choice(
         "vfs",
-        f"overlay cannot be used: {problem}; and the root folder's file system ({kind}) is not btrfs: each layer is a whole copy",
+        f"overlay cannot be used: {problem}; and the root folder's file system ({place.shown}) is not btrfs: each layer is a whole copy",
     )
 
 
@@ -151,11 +150,10 @@ def _open(name: DriverName, folder: Path, root: Path) -> Driver:
         case "vfs":
             return Vfs(folder)
         case "btrfs":
-            mount = Host().mount_of(root)
-            if mount is None or mount.kind != "btrfs":
-                kind = "an unknown file system" if mount is None else mount.kind
+            place = place_of(root)
+            if place.kind != "btrfs":
                 raise Unsupported(
-                    f"storage_driver: btrfs needs a root folder on a btrfs, and {root} is on {kind}",
+                    f"storage_driver: btrfs needs a root folder on a btrfs, and {root} is on {place.shown}",
                     option="storage_driver",
                 )
             return Btrfs(folder)
