@@ -19,6 +19,10 @@ __all__ = [
     "LogWatch",
     "Shelf",
     "Unpacker",
+    "changes",
+    "copy_directory",
+    "copy_tree",
+    "decompress_file",
     "device_programs",
     "import_directory",
     "keeper_is_alive",
@@ -27,6 +31,7 @@ __all__ = [
     "mount_filesystem",
     "open_bind",
     "open_root",
+    "pack",
     "read_journal",
     "reencode",
     "remove_tree",
@@ -211,7 +216,7 @@ class LayerError(Exception):
 
     The kind is ``"source"`` (the archive is none, damaged, cut off, or leads out of its root), ``"unsupported"`` (an entry of a
     kind that is not taken, a compression that is not), ``"refused"`` (a bomb, or a device node where they are forbidden),
-    ``"system"`` (a system call failed, with its errno) or ``"cancelled"``.
+    ``"digest"`` (what came is not what was to come), ``"system"`` (a system call failed, with its errno) or ``"cancelled"``.
     """
 
     args: tuple[str, str, int]
@@ -279,6 +284,8 @@ class LayerIngest:
             can do and zstd can exceed.
         devices: Take device nodes.
         strict: Refuse an uncompressed archive without end mark as cut off, for one that no digest speaks for. Docker takes them.
+        expected: The digest that the bytes are to have. With it, what is wrong with the content does not end `feed`: hashing
+            goes on, and `finish` tells of a wrong digest where it is one (kind ``"digest"``), and else of what was wrong first.
 
     Raises:
         LayerError: Target or blob cannot be opened or made (EEXIST where the blob is there), or no thread started.
@@ -296,6 +303,7 @@ class LayerIngest:
         max_ratio: int = ...,
         devices: bool = True,
         strict: bool = False,
+        expected: str | None = None,
     ) -> Self: ...
     def feed(self, data: bytes) -> None:
         """Take the next bytes, of any number. Waits while the threads are behind; releases the GIL.
@@ -343,16 +351,94 @@ class Unpacker:
             ValueError: It has ended or failed.
         """
 
-def import_directory(source: str, target: str, hidden: Sequence[str], cancel: CancelFlag) -> tuple[str, int, int]:
-    """Copy the directory `source` into the existing, empty directory `target`. Releases the GIL.
+def copy_directory(source: str, target: str, hidden: Sequence[str], cancel: CancelFlag) -> tuple[str, int, int]:
+    """As `import_directory`, but for what it returns, which is what `Unpacker.finish` does."""
 
-    What is mounted within is not copied, nor what is in the directories `hidden`: both are there and empty.
+def import_directory(source: str, target: str, hidden: Sequence[str], cancel: CancelFlag) -> LayerSummary:
+    """Copy the directory `source` into the existing, empty directory `target`, and hash what `pack` gives of it.
+
+    What is mounted within is not copied, nor what is in the directories `hidden` (of this machine, wherever in the tree they are
+    met): both are there and empty. Sockets are left out, and so is what vanishes meanwhile. Releases the GIL.
 
     Returns:
-        As `Unpacker.finish`.
+        Of the archive that `pack` will make of `target`.
 
     Raises:
-        LayerError: A file cannot be read or made; cancelled.
+        LayerError: A file cannot be read or made; cancelled. ``"unsupported"``: names that begin with ``.wh.``, character
+            devices 0/0 and attributes of the overlay file system's own, which mean something else in a layer.
+    """
+
+def pack(
+    dirs: Sequence[str],
+    out: int | None,
+    *,
+    compression: str = "none",
+    below: Sequence[str] = ...,
+    layout: str = "overlay",
+    subpath: str = "",
+    hidden: Sequence[str] = ...,
+    cancel: CancelFlag,
+) -> LayerSummary:
+    """Write a tree, or what one has changed of another, as a tar archive. The same tree gives the same bytes, wherever it lies.
+
+    In it are names, kinds, permissions, owners, contents, link targets, device numbers, extended attributes, times of the last
+    change in ns, and which names are one file. An entry of the root is written where it is not 0755 and root's, without
+    extended attributes; of changes, where it differs in these. Sockets are left out. Releases the GIL.
+
+    Args:
+        dirs: Directories, topmost first, which make the tree: merged as `layout` has it.
+        out: A descriptor to write to (stays the caller's), blocking or not; None: take the digests and sizes alone. A pipe whose
+            reader has gone is a ``"system"`` error with EPIPE.
+        compression: ``"none"``, ``"gzip"`` (level 6, all processors) or ``"zstd"`` (level 3).
+        below: Directories, topmost first, which make the tree that `dirs` is compared with: what is gone becomes ``.wh.NAME``,
+            and a directory that hides all that was in it has ``.wh..wh..opq``. None: all is written.
+        layout: ``"overlay"``: whiteouts and opaque directories as the overlay file system has them, and with `below` `dirs` is
+            the one directory on top of them. ``"tree"``: each is a whole tree. ``"aufs"``: as aufs has them.
+        subpath: The directory to write (names in the archive begin in it); links on the way are followed within the tree.
+            Not together with `below`.
+        hidden: Paths from the root that are left out, with all beneath, as if they were in neither tree.
+        cancel: Ends it, unless it waits in a blocking `out`: then close the other end.
+
+    Raises:
+        LayerError: ``"source"``: `subpath` is no directory. ``"unsupported"``: what an archive of a layer cannot hold (names
+            that begin with ``.wh.``), an overlay that was mounted with ``redirect_dir`` or ``metacopy``. ``"system"``.
+        ValueError: `compression` or `layout` is none of them.
+    """
+
+def changes(
+    dirs: Sequence[str], below: Sequence[str], *, layout: str = "overlay", cancel: CancelFlag
+) -> list[tuple[str, str]]:
+    """What a tree has changed of another: (``"A"`` added, ``"C"`` changed or ``"D"`` deleted, absolute path), by path.
+
+    As ``docker diff``: of a deleted directory the directory alone is told, of an added one all that is in it, and a directory in
+    which something has changed is changed. Arguments and errors as of `pack`. Releases the GIL.
+    """
+
+def copy_tree(
+    dirs: Sequence[str], subpath: str, target: str, cancel: CancelFlag, *, layout: str = "overlay"
+) -> tuple[int, int]:
+    """Copy what is in the directory `subpath` of a tree (see `pack`) into the existing directory `target`, and sync that.
+
+    `target` gets the owner, permissions, time and extended attributes of the directory itself. A tree without such a directory
+    is no error. Releases the GIL.
+
+    Returns:
+        Bytes of regular files, and number of entries.
+
+    Raises:
+        LayerError: As `pack`, and where something cannot be made.
+    """
+
+def decompress_file(source: str, target: str, cancel: CancelFlag) -> int:
+    """Write what the file `source` holds, uncompressed (see `LayerIngest`), to the new file `target`, which is not synced.
+
+    What is not compressed is copied. Releases the GIL.
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        LayerError: As `LayerIngest.finish`; EEXIST where `target` is there.
     """
 
 def remove_tree(path: str) -> None:

@@ -1,9 +1,11 @@
 """The bindings of layers: digests, trees, errors by kind, and that nothing is left of one that was given up."""
 
+import errno
 import gzip
 import hashlib
 import io
 import os
+import random
 import tarfile
 import threading
 import time
@@ -175,3 +177,107 @@ def test_a_blob_that_is_there_is_not_overwritten(tmp_path: Path, target: Path) -
         _core.LayerIngest(blob=str(tmp_path / "blob"), target=str(target))
     assert caught.value.args[0] == "system"
     assert (tmp_path / "blob").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("cut", [1, 100, 5000, 200_000])
+def test_a_wrong_byte_is_told_as_a_wrong_digest(tmp_path: Path, target: Path, cut: int) -> None:
+    data = bytearray(gzip.compress(archive(("a", random.Random(0).randbytes(300_000)))))
+    expected = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    data[cut] ^= 0x55
+    with pytest.raises(_core.LayerError) as caught:
+        ingest(bytes(data), tmp_path / "blob", target, expected=expected)
+    assert caught.value.args[0] == "digest"
+    assert f"sha256:{hashlib.sha256(data).hexdigest()} and not {expected}" in caught.value.args[1]
+
+
+def test_with_the_right_digest_the_content_is_what_is_wrong(target: Path) -> None:
+    data = b"no archive" * 1000
+    with pytest.raises(_core.LayerError) as caught:
+        ingest(data, None, target, expected=f"sha256:{hashlib.sha256(data).hexdigest()}")
+    assert caught.value.args[0] == "source"
+
+
+def test_a_tree_goes_through_a_pipe_and_back(tmp_path: Path, target: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(100):
+        (source / f"{number}").write_bytes(b"x" * number * 1000)
+    reader, writer = os.pipe()
+    packed: list[_core.LayerSummary] = []
+
+    def pack() -> None:
+        try:
+            packed.append(_core.pack([str(source)], writer, compression="zstd", cancel=_core.CancelFlag()))
+        finally:
+            os.close(writer)
+
+    thread = threading.Thread(target=pack)
+    thread.start()
+    layer = _core.LayerIngest(blob=None, target=str(target))
+    while data := os.read(reader, 1 << 16):
+        layer.feed(data)
+    os.close(reader)
+    thread.join()
+    summary = layer.finish(_core.CancelFlag())
+    (told,) = packed
+    assert (summary.digest, summary.diff_id, summary.media, summary.files) == (told.digest, told.diff_id, "zstd", 100)
+    assert _core.pack([str(target)], None, cancel=_core.CancelFlag()).diff_id == told.diff_id
+
+
+def test_a_reader_that_goes_ends_packing(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(1 << 20))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with pytest.raises(_core.LayerError) as caught:
+        _core.pack([str(tmp_path)], writer, cancel=_core.CancelFlag())
+    os.close(writer)
+    assert (caught.value.args[0], caught.value.args[2]) == ("system", errno.EPIPE)
+
+
+def test_packing_into_a_full_pipe_that_does_not_block_can_be_cancelled(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(1 << 20))
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    cancel = _core.CancelFlag()
+    threading.Timer(0.1, cancel.set).start()
+    with pytest.raises(_core.LayerError) as caught:
+        _core.pack([str(tmp_path)], writer, cancel=cancel)
+    os.close(reader)
+    os.close(writer)
+    assert caught.value.args[0] == "cancelled"
+    assert threads() == []
+
+
+def test_changes_copies_and_imports(tmp_path: Path) -> None:
+    cancel = _core.CancelFlag()
+    lower, upper, target, copy = (tmp_path / name for name in ("lower", "upper", "target", "copy"))
+    for path in (lower / "d", upper / "d", target, copy):
+        path.mkdir(parents=True)
+    (lower / "d/old").write_text("old")
+    (upper / "d/new").write_text("new!")
+    dirs = [str(upper), str(lower)]
+    assert _core.changes(dirs[:1], dirs[1:], cancel=cancel) == [("C", "/d"), ("A", "/d/new")]
+    assert _core.changes(dirs[:1], dirs[1:], layout="tree", cancel=cancel)[-1] == ("D", "/d/old")
+    assert _core.copy_tree(dirs, "/d", str(target), cancel) == (7, 2)
+    assert sorted(os.listdir(target)) == ["new", "old"]
+    imported = _core.import_directory(str(target), str(copy), [], cancel)
+    assert imported.diff_id == _core.pack([str(copy)], None, cancel=cancel).diff_id
+    assert (imported.content, imported.files) == (7, 2)
+
+
+def test_names_that_are_no_text_come_back_as_the_file_systems(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff")
+    (tmp_path / name).touch()
+    assert _core.changes([str(tmp_path)], [], cancel=_core.CancelFlag()) == [("A", f"/{name}")]
+
+
+def test_a_compressed_file_is_unfolded(tmp_path: Path) -> None:
+    plain = random.Random(0).randbytes(1_000_000)
+    for name, data in [("gzip", gzip.compress(plain[:500_000]) + gzip.compress(plain[500_000:])), ("plain", plain)]:
+        (tmp_path / name).write_bytes(data)
+        made = tmp_path / f"{name}-made"
+        assert _core.decompress_file(str(tmp_path / name), str(made), _core.CancelFlag()) == len(plain)
+        assert made.read_bytes() == plain
+    (tmp_path / "bad").write_bytes(gzip.compress(plain)[:-1])
+    with pytest.raises(_core.LayerError) as caught:
+        _core.decompress_file(str(tmp_path / "bad"), str(tmp_path / "bad-made"), _core.CancelFlag())
+    assert caught.value.args[0] == "source"

@@ -66,8 +66,21 @@ fn by_descriptor(dir: BorrowedFd<'_>, last: &[u8]) -> Vec<u8> {
     path
 }
 
-/// Reads all of them but the host's; `entry` is for errors.
-pub(crate) fn read_xattrs(dir: BorrowedFd<'_>, last: &[u8], entry: &[u8]) -> Result<Xattrs> {
+/// What the overlay file system keeps at a layer's objects for itself and what
+/// changes nothing of what they are.
+fn is_overlays(name: &[u8]) -> bool {
+    let Some(name) = name.strip_prefix(b"trusted.overlay.") else { return false };
+    matches!(name, b"opaque" | b"origin" | b"impure" | b"nlink" | b"upper" | b"uuid" | b"whiteout" | b"protattr")
+}
+
+/// Whether it has this attribute.
+pub(crate) fn has_xattr(dir: BorrowedFd<'_>, last: &[u8], name: &str) -> bool {
+    lgetxattr(by_descriptor(dir, last), name, &mut [0u8; 0]).is_ok()
+}
+
+/// Reads all of them but the host's, and, in a layer of an overlay, those by
+/// which it keeps count; `entry` is for errors.
+pub(crate) fn read_xattrs(dir: BorrowedFd<'_>, last: &[u8], entry: &[u8], layer: bool) -> Result<Xattrs> {
     let path = by_descriptor(dir, last);
     let failed = || Error::step("read the extended attributes of", entry);
     let mut out = Xattrs::new();
@@ -77,6 +90,9 @@ pub(crate) fn read_xattrs(dir: BorrowedFd<'_>, last: &[u8], entry: &[u8]) -> Res
         Err(errno) => return Err(failed()(errno)),
     };
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !is_hosts(name)) {
+        if layer && is_overlays(name) {
+            continue;
+        }
         check_xattr(entry, name)?;
         let value = grown(|buffer| lgetxattr(&path, name, buffer)).map_err(failed())?;
         out.insert(name.to_vec(), value);

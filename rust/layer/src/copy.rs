@@ -183,7 +183,7 @@ fn attributes_of(dir: BorrowedFd<'_>, last: &[u8], path: &Name, stat: &Stat) -> 
         uid: stat.st_uid,
         gid: stat.st_gid,
         mtime: Time { s: stat.st_mtime, ns: stat.st_mtime_nsec as u32 },
-        xattrs: read_xattrs(dir, last, path.as_bytes())?,
+        xattrs: read_xattrs(dir, last, path.as_bytes(), false)?,
     })
 }
 

@@ -178,7 +178,7 @@ impl Walk<'_> {
             }
             _ => {}
         }
-        self.xattrs(&read_xattrs(dir, last, path.as_bytes())?);
+        self.xattrs(&read_xattrs(dir, last, path.as_bytes(), false)?);
         Ok(())
     }
 

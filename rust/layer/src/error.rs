@@ -90,12 +90,32 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
+    /// What came is not what was to come.
+    #[error("the content that came has the digest {found} and not {expected}")]
+    Digest {
+        /// Of what came.
+        found: String,
+        /// Of what was to come.
+        expected: String,
+    },
     /// The caller wanted no more of it.
     #[error("cancelled")]
     Cancelled,
 }
 
 impl Error {
+    /// Whether it may be because of what the source holds, rather than the machine's.
+    pub(crate) fn is_about_content(&self) -> bool {
+        match self {
+            Self::Step { errno, .. } => !matches!(
+                *errno,
+                Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS | Errno::MFILE | Errno::NFILE | Errno::NOMEM
+            ),
+            Self::Cancelled => false,
+            _ => true,
+        }
+    }
+
     /// For `map_err` behind a system call about `name`.
     pub(crate) fn step(step: &'static str, name: &[u8]) -> impl FnOnce(Errno) -> Self {
         let name = shown(name);

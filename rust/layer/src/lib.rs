@@ -9,12 +9,15 @@
 
 mod attributes;
 mod copy;
+mod diff;
 mod digest;
 mod error;
 mod hide;
 mod ingest;
 mod name;
+mod pack;
 mod remove;
+mod stack;
 pub mod tar;
 mod target;
 mod unpack;
@@ -23,15 +26,18 @@ mod writing;
 
 pub use attributes::{Attributes, Time};
 pub use copy::copy_directory;
+pub use diff::{changes, Change};
 pub use digest::Summary;
 pub use error::Error;
-pub use ingest::{Algorithm, Ingest, LayerSummary, Media, Plan};
+pub use ingest::{decompress_file, Algorithm, Ingest, LayerSummary, Media, Plan};
 pub use name::Name;
+pub use pack::{copy_tree, import_directory, pack, Compression, Pack};
 pub use remove::remove_tree;
+pub use stack::Layout;
 pub use unpack::Unpacker;
 pub use write::{Limits, Whiteouts};
 
 /// Asked now and then by what takes long; true: end with [`Error::Cancelled`].
-pub type Cancelled<'a> = &'a dyn Fn() -> bool;
+pub type Cancelled<'a> = &'a (dyn Fn() -> bool + Sync);
 
 type Result<T> = std::result::Result<T, Error>;

@@ -56,6 +56,21 @@ impl Name {
         Self(path)
     }
 
+    /// The directory that it lies in; of the root the root.
+    pub(crate) fn parent(&self) -> Self {
+        Self(self.split().map_or(Vec::new(), |(parent, _)| parent.to_vec()))
+    }
+
+    /// The path from `start`, which it lies in, on.
+    pub(crate) fn below(&self, start: &Self) -> Self {
+        let rest = self.0.strip_prefix(&start.0[..]).unwrap_or(&self.0);
+        Self(rest.strip_prefix(b"/").unwrap_or(rest).to_vec())
+    }
+
+    pub(crate) fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|byte| *byte == b'/').filter(|part| !part.is_empty())
+    }
+
     /// The directory that it lies in and its last component; None for the root.
     pub(crate) fn split(&self) -> Option<(&[u8], &[u8])> {
         if self.0.is_empty() {

@@ -1,5 +1,7 @@
 //! A regular file's content, and what every object gets behind its content.
 
+#![allow(unsafe_code)]
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::BorrowedFd;
@@ -105,4 +107,16 @@ pub(crate) fn times(mtime: Time) -> Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: mtime.s, tv_nsec: i64::from(mtime.ns) },
     }
+}
+
+/// Gives this thread, which is ours, a umask of its own, 0: what is made has the
+/// permissions that it is made with, and no call is needed to set them. Some
+/// seccomp filters refuse; then the calls are made.
+pub(crate) fn own_umask() -> bool {
+    // SAFETY: what is unshared is the umask and the working directory, not the table of descriptors.
+    let unshared = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) };
+    if unshared.is_ok() {
+        rustix::process::umask(Mode::empty());
+    }
+    unshared.is_ok()
 }

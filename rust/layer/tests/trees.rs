@@ -2,52 +2,17 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use ardock_layer::{copy_directory, Error, Summary};
-use common::{is_root, unpack, Archive, Folder};
+use common::{is_root, listing, unpack, Archive, Folder};
 use proptest::prelude::*;
 use rustix::fs::{lgetxattr, lsetxattr, XattrFlags};
 
 fn copy(source: &Path, target: &Path) -> Result<Summary, Error> {
     copy_directory(source, target, &[], &|| false)
-}
-
-/// Everything that a tree keeps, with times, by path.
-fn listing(root: &Path) -> BTreeMap<Vec<u8>, String> {
-    fn walk(root: &Path, at: &Path, out: &mut BTreeMap<Vec<u8>, String>) {
-        let meta = fs::symlink_metadata(at).unwrap();
-        let kind = meta.file_type();
-        let content = if kind.is_file() {
-            format!("{:?}", fs::read(at).unwrap())
-        } else if kind.is_symlink() {
-            format!("{:?}", fs::read_link(at).unwrap().as_os_str().as_bytes())
-        } else {
-            format!("{}", meta.rdev())
-        };
-        let facts = format!(
-            "{kind:?} {:o} {}:{} {}.{} {} {content}",
-            meta.mode(),
-            meta.uid(),
-            meta.gid(),
-            meta.mtime(),
-            meta.mtime_nsec(),
-            if kind.is_dir() { 0 } else { meta.nlink() }
-        );
-        out.insert(at.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec(), facts);
-        if kind.is_dir() {
-            for entry in fs::read_dir(at).unwrap() {
-                walk(root, &entry.unwrap().path(), out);
-            }
-        }
-    }
-    let mut out = BTreeMap::new();
-    walk(root, root, &mut out);
-    out
 }
 
 #[test]
@@ -264,11 +229,8 @@ fn both_end_when_they_are_cancelled() {
     let source = folder.make("source");
     let hole = fs::File::create(source.join("hole")).unwrap();
     hole.set_len(1 << 40).unwrap();
-    let asked = std::cell::Cell::new(0);
-    let third = || {
-        asked.set(asked.get() + 1);
-        asked.get() > 3
-    };
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let third = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= 3;
     assert_eq!(copy_directory(&source, &folder.make("copy"), &[], &third), Err(Error::Cancelled));
     let target = folder.make("tar");
     let mut unpacker = ardock_layer::Unpacker::new(&target).unwrap();

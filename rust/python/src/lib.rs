@@ -45,7 +45,12 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(keeper::read_journal, module)?)?;
     module.add_function(wrap_pyfunction!(keeper::spawn_keeper, module)?)?;
     module.add_function(wrap_pyfunction!(launcher::launch, module)?)?;
+    module.add_function(wrap_pyfunction!(layer::changes, module)?)?;
+    module.add_function(wrap_pyfunction!(layer::copy_directory, module)?)?;
+    module.add_function(wrap_pyfunction!(layer::copy_tree, module)?)?;
+    module.add_function(wrap_pyfunction!(layer::decompress_file, module)?)?;
     module.add_function(wrap_pyfunction!(layer::import_directory, module)?)?;
+    module.add_function(wrap_pyfunction!(layer::pack, module)?)?;
     module.add_function(wrap_pyfunction!(layer::remove_tree, module)?)?;
     module.add_function(wrap_pyfunction!(wire::reencode, module)?)?;
     module.add_function(wrap_pyfunction!(wire::step_phrases, module)?)?;

@@ -135,7 +135,7 @@ class Store:
         def run(cancel: _core.CancelFlag) -> tuple[str, int, int]:
             kind = _kind(source)
             if stat.S_ISDIR(kind):
-                return _core.import_directory(str(source), str(target), [str(self._root)], cancel)
+                return _core.copy_directory(str(source), str(target), [str(self._root)], cancel)
             if not stat.S_ISREG(kind):
                 raise InvalidArgument(f"path: {str(source)!r} is neither a directory nor a file", field="path")
             return _unpack_file(source, target, cancel)

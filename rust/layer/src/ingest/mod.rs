@@ -10,12 +10,14 @@
 //! measured: inflating takes about as long as hashing and writing the files.
 
 mod decompress;
-mod hash;
-mod pipe;
+pub(crate) mod hash;
+pub(crate) mod pipe;
 mod summary;
+mod unfold;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::tar::Parser;
 use crate::write::{Limits, Whiteouts, Writer};
+use crate::writing::own_umask;
 use crate::{Cancelled, Result};
 
 use decompress::Decompressor;
@@ -34,6 +37,7 @@ pub use hash::Algorithm;
 use hash::Hash;
 use pipe::{Broken, Pipe, BUFFER};
 pub use summary::LayerSummary;
+pub use unfold::decompress_file;
 
 /// What is to be done with a layer.
 #[derive(Debug, Clone)]
@@ -52,6 +56,10 @@ pub struct Plan {
     /// An uncompressed archive without its end mark is refused as one that was
     /// cut off. Where a digest tells that all of it is there, docker takes it.
     pub strict: bool,
+    /// The digest that the bytes are to have. Then what is wrong with them is
+    /// told once all have come, as a wrong digest where it is one: a bit that
+    /// fell over on the way is no bad archive.
+    pub expected: Option<String>,
 }
 
 /// A layer that comes by pieces. Dropped before its end, its threads end; the
@@ -89,16 +97,20 @@ impl Shared {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail(&self, error: Error) {
+    /// Ends it all; `late`: but for the hashing of what is to come.
+    fn fail(&self, error: Error, late: bool) {
+        let late = late && error.is_about_content();
         self.outcome().error.get_or_insert(error);
-        self.raw.break_off();
+        if !late {
+            self.raw.break_off();
+        }
         self.plain.break_off();
     }
 
     /// Runs one of the threads.
-    fn run(&self, work: impl FnOnce() -> std::result::Result<(), End>) {
+    fn run(&self, late: bool, work: impl FnOnce() -> std::result::Result<(), End>) {
         if let Err(End::Failed(error)) = work() {
-            self.fail(error);
+            self.fail(error, late);
         }
         self.outcome().running -= 1;
         self.changed.notify_all();
@@ -143,13 +155,13 @@ impl Ingest {
         };
         let shared = Arc::new(Shared::default());
         let ingest = Self { shared: shared.clone(), threads: Mutex::default(), plan: plan.clone() };
-        let unpacks = writer.is_some();
+        let (unpacks, late) = (writer.is_some(), plan.expected.is_some());
         ingest.start("layer-read", {
             let (shared, plan) = (shared.clone(), plan.clone());
-            move || shared.run(|| read(&shared, &plan, blob, unpacks))
+            move || shared.run(late, || read(&shared, &plan, blob, unpacks))
         })?;
         if let Some(writer) = writer {
-            ingest.start("layer-write", move || shared.run(|| write(&shared, &plan, writer)))?;
+            ingest.start("layer-write", move || shared.run(late, || write(&shared, &plan, writer)))?;
         }
         Ok(ingest)
     }
@@ -168,7 +180,8 @@ impl Ingest {
     }
 
     /// Takes the next bytes, of any number. Waits while the threads are behind.
-    /// After an error every call gives it again.
+    /// After an error every call gives it again, but for one about the content
+    /// where a digest is expected.
     pub fn feed(&self, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
             let fed = self.shared.raw.last_or_buffer().and_then(|mut buffer| {
@@ -197,7 +210,7 @@ impl Ingest {
             outcome = again;
             if outcome.running > 0 && cancelled() {
                 drop(outcome);
-                self.shared.fail(Error::Cancelled);
+                self.shared.fail(Error::Cancelled, false);
                 self.join();
                 return Err(Error::Cancelled);
             }
@@ -206,6 +219,12 @@ impl Ingest {
         let summary = outcome.summary.clone();
         drop(outcome);
         self.join();
+        let failed = error.as_ref().is_some_and(|error| !error.is_about_content());
+        if let (Some(expected), false) = (&self.plan.expected, failed) {
+            if *expected != summary.digest {
+                return Err(Error::Digest { found: summary.digest, expected: expected.clone() });
+            }
+        }
         match error {
             Some(error) => Err(error),
             None => self.settle(blob.as_ref(), writer.as_ref()).map(|()| summary),
@@ -214,7 +233,7 @@ impl Ingest {
 
     /// On the disk: one call for a blob and a tree that lie on one file system.
     fn settle(&self, blob: Option<&File>, writer: Option<&Writer>) -> Result<()> {
-        let path = self.plan.blob.as_deref().unwrap_or(std::path::Path::new("")).as_os_str().as_encoded_bytes();
+        let path = self.plan.blob.as_deref().unwrap_or(Path::new("")).as_os_str().as_encoded_bytes();
         let step = || Error::step("write to the disk", path);
         if let Some(blob) = blob {
             let device = fs::fstat(blob).map_err(step())?.st_dev;
@@ -227,7 +246,7 @@ impl Ingest {
 
     /// Ends the threads, wherever they are.
     pub fn abort(&self) {
-        self.shared.fail(Error::Cancelled);
+        self.shared.fail(Error::Cancelled, false);
         self.join();
     }
 
@@ -251,84 +270,120 @@ impl Drop for Ingest {
 }
 
 /// The first thread.
-fn read(shared: &Shared, plan: &Plan, mut blob: Option<File>, unpacks: bool) -> std::result::Result<(), End> {
-    let mut hash = Hash::new(plan.algorithm);
-    let (mut size, mut unfolded) = (0u64, 0u64);
-    let mut first = Vec::new();
-    let mut stage: Option<(Media, Decompressor)> = None;
-    let mut output = if unpacks { Some(shared.plain.buffer()?) } else { None };
-    loop {
-        let input = shared.raw.read()?;
-        if let Some(input) = &input {
-            hash.update(input);
-            size += input.len() as u64;
-            if let Some(blob) = &mut blob {
-                use std::io::Write;
-                blob.write_all(input).map_err(|error| {
-                    let path = plan.blob.as_deref().unwrap_or(std::path::Path::new(""));
-                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-                    Error::step("write", path.as_os_str().as_encoded_bytes())(errno)
-                })?;
-            }
+fn read(shared: &Shared, plan: &Plan, blob: Option<File>, unpacks: bool) -> std::result::Result<(), End> {
+    let mut reader =
+        Reader { shared, plan, hash: Hash::new(plan.algorithm), size: 0, blob, first: Vec::new(), unfolded: 0 };
+    match reader.all(unpacks) {
+        Ok(()) => {}
+        Err(End::Failed(error)) => {
+            shared.fail(error, plan.expected.is_some());
+            reader.rest()?;
         }
-        let last = input.is_none();
-        // A short first buffer is kept until it can be told what it is.
-        let mut data: &[u8] = input.as_deref().unwrap_or_default();
-        let held;
-        if stage.is_none() {
-            if !first.is_empty() || data.len() < Media::TELLING {
-                first.extend_from_slice(data);
-                held = std::mem::take(&mut first);
-                data = &held;
-            }
-            if data.len() < Media::TELLING && !last {
-                first = data.to_vec();
-                if let Some(input) = input {
-                    shared.raw.give_back(input);
-                }
-                continue;
-            }
-            let media = match Media::of(data) {
-                Err(_) if !unpacks => Media::Plain,
-                other => other?,
-            };
-            shared.outcome().summary.media = media;
-            stage = Some((media, Decompressor::new(media)?));
-        }
-        if let (Some((_, decompressor)), Some(output)) = (&mut stage, &mut output) {
-            loop {
-                let had = output.len();
-                let read = decompressor.step(data, output)?;
-                data = &data[read..];
-                unfolded += (output.len() - had) as u64;
-                check_ratio(size, unfolded, &plan.limits)?;
-                // With room left it has given all that it has.
-                if output.len() < output.capacity() && data.is_empty() {
-                    break;
-                }
-                shared.plain.write(std::mem::replace(output, shared.plain.buffer()?))?;
-            }
-        }
-        match input {
-            Some(input) => shared.raw.give_back(input),
-            None => break,
-        }
-    }
-    if let (Some((_, decompressor)), Some(output)) = (&stage, output.take()) {
-        decompressor.finish()?;
-        shared.plain.write(output)?;
-        shared.plain.end();
+        Err(End::Broken) => reader.rest()?,
     }
     let mut outcome = shared.outcome();
-    outcome.summary.digest = hash.finish();
-    outcome.summary.size = size;
-    outcome.blob = blob;
+    outcome.summary.digest = reader.hash.finish();
+    outcome.summary.size = reader.size;
+    outcome.blob = reader.blob;
     Ok(())
+}
+
+struct Reader<'a> {
+    shared: &'a Shared,
+    plan: &'a Plan,
+    hash: Hash,
+    size: u64,
+    blob: Option<File>,
+    /// A first buffer that is too short to tell what it is.
+    first: Vec<u8>,
+    unfolded: u64,
+}
+
+impl Reader<'_> {
+    fn all(&mut self, unpacks: bool) -> std::result::Result<(), End> {
+        let mut stage: Option<Decompressor> = None;
+        let mut output = if unpacks { Some(self.shared.plain.buffer()?) } else { None };
+        while let Some(input) = self.shared.raw.read()? {
+            self.take(&input)?;
+            if self.first.is_empty() && (stage.is_some() || input.len() >= Media::TELLING) {
+                self.pass(&input, &mut stage, &mut output)?;
+            } else {
+                self.first.extend_from_slice(&input);
+                if self.first.len() >= Media::TELLING {
+                    let first = std::mem::take(&mut self.first);
+                    self.pass(&first, &mut stage, &mut output)?;
+                }
+            }
+            self.shared.raw.give_back(input);
+        }
+        if stage.is_none() {
+            let first = std::mem::take(&mut self.first);
+            self.pass(&first, &mut stage, &mut output)?;
+        }
+        if let (Some(stage), Some(output)) = (stage, output) {
+            stage.finish()?;
+            self.shared.plain.write(output)?;
+            self.shared.plain.end();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, input: &[u8]) -> Result<()> {
+        self.hash.update(input);
+        self.size += input.len() as u64;
+        let Some(blob) = &mut self.blob else { return Ok(()) };
+        blob.write_all(input).map_err(|error| {
+            let path = self.plan.blob.as_deref().unwrap_or(Path::new("")).as_os_str().as_encoded_bytes();
+            Error::step("write", path)(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        })
+    }
+
+    fn pass(
+        &mut self,
+        mut data: &[u8],
+        stage: &mut Option<Decompressor>,
+        output: &mut Option<Vec<u8>>,
+    ) -> std::result::Result<(), End> {
+        let stage = if let Some(stage) = stage {
+            stage
+        } else {
+            let media = match Media::of(data) {
+                // Bytes that are only kept may be anything.
+                Err(_) if output.is_none() => Media::Plain,
+                other => other?,
+            };
+            self.shared.outcome().summary.media = media;
+            stage.insert(Decompressor::new(media)?)
+        };
+        let Some(output) = output else { return Ok(()) };
+        loop {
+            let had = output.len();
+            let read = stage.step(data, output)?;
+            data = &data[read..];
+            self.unfolded += (output.len() - had) as u64;
+            check_ratio(self.size, self.unfolded, &self.plan.limits)?;
+            // With room left it has given all that it has.
+            if output.len() < output.capacity() && data.is_empty() {
+                return Ok(());
+            }
+            self.shared.plain.write(std::mem::replace(output, self.shared.plain.buffer()?))?;
+        }
+    }
+
+    /// Hashes what is still to come, unless the whole was given up.
+    fn rest(&mut self) -> std::result::Result<(), End> {
+        while let Some(input) = self.shared.raw.read()? {
+            self.hash.update(&input);
+            self.size += input.len() as u64;
+            self.shared.raw.give_back(input);
+        }
+        Ok(())
+    }
 }
 
 /// The second thread.
 fn write(shared: &Shared, plan: &Plan, mut writer: Writer) -> std::result::Result<(), End> {
-    own_umask(&mut writer);
+    writer.target.options.exact = own_umask();
     let mut hash = Hash::new(Algorithm::Sha256);
     let mut parser = Parser::default();
     let mut size = 0u64;
@@ -369,17 +424,4 @@ fn check_size(size: u64, limits: &Limits) -> Result<()> {
         return Err(Error::Bomb { what: format!("it unfolds to {size} bytes and more"), limit: limits.size });
     }
     Ok(())
-}
-
-/// Gives this thread, which is ours, a umask of its own: what is made has the
-/// permissions that it is made with, and no call is needed to set them.
-fn own_umask(writer: &mut Writer) {
-    // Refused by some seccomp filters; then the calls are made.
-    #[allow(unsafe_code)]
-    // SAFETY: only the descriptor table must stay shared, and FS is about umask and working directory.
-    let unshared = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) };
-    writer.target.options.exact = unshared.is_ok();
-    if unshared.is_ok() {
-        rustix::process::umask(Mode::empty());
-    }
 }

@@ -4,9 +4,11 @@
 //! References: POSIX `pax` (ustar and extended headers), the GNU tar manual's
 //! "Basic Tar Format", libarchive's tar(5).
 
+mod build;
 mod header;
 mod parser;
 mod pax;
 mod sparse;
 
+pub(crate) use build::header;
 pub use parser::{Entry, Kind, Parser, Sink};

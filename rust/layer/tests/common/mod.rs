@@ -3,11 +3,15 @@
 
 #![allow(dead_code)] // each test file uses a part of it
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ardock_layer::{Error, Summary, Unpacker};
+pub use ardock_layer::Whiteouts;
+use ardock_layer::{Algorithm, Error, Ingest, LayerSummary, Limits, Plan, Summary, Unpacker};
 
 /// A directory that goes when it is dropped.
 pub struct Folder(PathBuf);
@@ -134,4 +138,57 @@ pub fn is_root() -> bool {
         eprintln!("skipped: needs root");
     }
     root
+}
+
+/// A plan without limits of its own.
+pub fn plan(target: &Path, whiteouts: Whiteouts) -> Plan {
+    Plan {
+        blob: None,
+        target: Some(target.to_owned()),
+        whiteouts,
+        algorithm: Algorithm::Sha256,
+        limits: Limits::default(),
+        strict: false,
+        expected: None,
+    }
+}
+
+/// All of `data` into `target`.
+pub fn ingest(data: &[u8], target: &Path, whiteouts: Whiteouts) -> Result<LayerSummary, Error> {
+    let ingest = Ingest::new(plan(target, whiteouts))?;
+    ingest.feed(data)?;
+    ingest.finish(&|| false)
+}
+
+/// Everything that a tree keeps, with times, by path.
+pub fn listing(root: &Path) -> BTreeMap<Vec<u8>, String> {
+    fn walk(root: &Path, at: &Path, out: &mut BTreeMap<Vec<u8>, String>) {
+        let meta = fs::symlink_metadata(at).unwrap();
+        let kind = meta.file_type();
+        let content = if kind.is_file() {
+            format!("{:?}", fs::read(at).unwrap())
+        } else if kind.is_symlink() {
+            format!("{:?}", fs::read_link(at).unwrap().as_os_str().as_bytes())
+        } else {
+            format!("{}", meta.rdev())
+        };
+        let facts = format!(
+            "{kind:?} {:o} {}:{} {}.{} {} {content}",
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            if kind.is_dir() { 0 } else { meta.nlink() }
+        );
+        out.insert(at.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec(), facts);
+        if kind.is_dir() {
+            for entry in fs::read_dir(at).unwrap() {
+                walk(root, &entry.unwrap().path(), out);
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(root, root, &mut out);
+    out
 }
