@@ -14,6 +14,7 @@ from ardock.client import connect
 from ardock.engine.engine import DEFAULT_ROOT, DEFAULT_RUN_DIR, own_engine
 from ardock.interface import Engine
 from ardock.model.errors import DaemonUnavailable, EngineLocked
+from ardock.model.registry import RegistryOptions
 from ardock.model.spec import ScratchKind
 from ardock.server import serving
 
@@ -30,6 +31,7 @@ async def open_engine(
     scratch: ScratchKind = "disk",
     storage_driver: str = "",
     storage_options: Mapping[str, str] | None = None,
+    registry: RegistryOptions | None = None,
     keep_inherited_seccomp: bool = False,
     share: bool = True,
 ) -> AsyncIterator[Engine]:
@@ -46,6 +48,7 @@ async def open_engine(
         storage_driver: How layers of images are kept: ``overlay``, ``btrfs``, ``vfs``, ``devicemapper`` or ``aufs``. Empty: as
             the root folder was made, or by what its file system can do. The owner's counts.
         storage_options: Options of the driver by their names, such as ``{"size": "10g"}``; the owner's count.
+        registry: How registries are reached; None: as ``/etc/ardock/registries.json`` says. The owner's counts.
         keep_inherited_seccomp: Start the keeper even where this process has a seccomp filter or no-new-privileges, which every
             container would inherit.
         share: Serve the socket, and be a client where there is an owner. Without: EngineLocked where there is one.
@@ -53,7 +56,8 @@ async def open_engine(
     Raises:
         EngineLocked: Another process owns `root`, and `share` is not set or the owner does not serve it.
         NotPermitted: The calling process is not root.
-        InvalidArgument: There is no such scratch, driver or option, or the folder was made with another driver.
+        InvalidArgument: There is no such scratch, driver or option, the folder was made with another driver, or an option of
+            registries is malformed.
         Unsupported: The driver cannot be used here.
         FolderUnusable: A folder cannot be made or written, or the state in it cannot be read.
         KeeperUnavailable: The keeper could not be started, or one that was left behind does not answer.
@@ -69,6 +73,7 @@ async def open_engine(
                         scratch=scratch,
                         storage_driver=storage_driver,
                         storage_options=storage_options,
+                        registry=registry,
                         keep_inherited_seccomp=keep_inherited_seccomp,
                     )
                 )

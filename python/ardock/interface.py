@@ -24,6 +24,7 @@ from ardock.model.events import Cursor, EventItem
 from ardock.model.image import ImageInfo
 from ardock.model.logs import LogItem, LogQuery
 from ardock.model.records import ExitRecord, RunResult, Timings
+from ardock.model.registry import Credentials
 from ardock.model.spec import ContainerOptions, ContainerSpec, ExecSpec
 from ardock.model.volume import PrunedVolumes, VolumeInfo
 
@@ -426,6 +427,22 @@ class Engine(Protocol):
     @property
     def volumes(self) -> Volumes:
         """Its volumes."""
+
+    async def login(self, server: str, credentials: Credentials) -> str:
+        """See whether a registry takes these credentials, which are not kept: `ardock.credentials` does that.
+
+        Args:
+            server: The registry: ``docker.io``, or its ``host[:port]``.
+            credentials: For it.
+
+        Returns:
+            An identity token that stands for them from now on, where the registry gives such; else empty.
+
+        Raises:
+            NotPermitted: It does not take them.
+            NotFound: There is no registry.
+            RegistryUnavailable: It cannot be reached, or goes on failing.
+        """
 
     async def info(self) -> EngineInfo:
         """About the engine."""

@@ -143,6 +143,12 @@ class Proxy:
             while self.connections > connections:  # noqa: ASYNC110 - it changes in another thread
                 await trio.sleep(0.01)
 
+    async def until_seen(self, pattern: str, count: int = 1) -> None:
+        """Wait until so many requests came that fit; five seconds at most."""
+        with trio.fail_after(5):
+            while self.count(pattern) < count:  # noqa: ASYNC110 - idem
+                await trio.sleep(0.01)
+
     async def _main(self) -> None:
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:

@@ -316,8 +316,12 @@ async def test_being_cancelled_leaves_no_connection(proxy: Proxy, image: Image, 
     proxy.faults.append(Fault(BLOB, rate=100_000, times=-1))
     repository = opened(proxy, waits)
     tasks = trio.lowlevel.current_statistics().tasks_living
-    with trio.move_on_after(0.3) as scope:
-        await read(repository)
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, repository)
+            await proxy.until_seen(BLOB)
+            await trio.sleep(0.1)
+            scope.cancel()
     assert scope.cancelled_caught
     await proxy.until(1)  # one is idle, of the first question
     await repository.aclose()

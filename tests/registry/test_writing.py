@@ -38,7 +38,6 @@ class Blob:
         self.digest = f"{algorithm}:{hashlib.new(algorithm, self.data).hexdigest()}"
         self.opened: list[int] = []
         self.told: list[int] = []
-        self.delay = 0.0
 
     @asynccontextmanager
     async def open(self, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -48,7 +47,7 @@ class Blob:
 
     async def _pieces(self, offset: int) -> AsyncGenerator[bytes, None]:
         for start in range(offset, self.size, MIB):
-            await trio.sleep(self.delay)
+            await trio.lowlevel.checkpoint()
             yield self.data[start : min(start + MIB, self.size)]
 
     async def upload(self, repository: Repository) -> None:
@@ -206,8 +205,11 @@ async def test_an_upload_that_is_cancelled_gives_its_session_up(proxy: Proxy, re
     proxy.faults.append(Fault("^PATCH", skip=1, hang=True))
     blob = Blob("cancelled", 20 * MIB)
     async with opened(proxy, waits, "cancelled", RegistryOptions(chunk=5 * MIB)) as repository:
-        with trio.move_on_after(0.5) as scope:
-            await blob.upload(repository)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(blob.upload, repository)
+                await proxy.until_seen("^PATCH", 2)
+                scope.cancel()
         assert scope.cancelled_caught
         assert blob.told[-1] < 20 * MIB
         await proxy.until(1)
@@ -219,13 +221,17 @@ async def test_an_upload_that_is_cancelled_gives_its_session_up(proxy: Proxy, re
 
 async def test_an_upload_that_is_cancelled_in_a_request_leaves_no_connection(proxy: Proxy, waits: Waits) -> None:
     blob = Blob("cancelled in a request", 20 * MIB)
-    blob.delay = 0.02
     async with opened(proxy, waits, "cancelled") as repository:
-        with trio.move_on_after(0.15) as scope:
-            await blob.upload(repository)
+        with trio.CancelScope() as scope:
+
+            def progress(sent: int) -> None:
+                if sent >= 3 * MIB:
+                    scope.cancel()
+
+            await repository.upload(blob.digest, blob.size, blob.open, progress)
         assert scope.cancelled_caught
-        assert 0 < blob.told[-1] < 20 * MIB
     await proxy.until(0)
+    assert proxy.count("^PUT") == 1
     assert proxy.count("^DELETE") == 1
 
 

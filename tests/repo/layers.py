@@ -13,7 +13,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("protocol", "interface"),
     ("engine",),
-    ("server", "client", "docker"),
+    ("server", "client", "docker", "credentials"),
     ("daemon", "embedded"),
     ("cli",),
 )

@@ -18,6 +18,7 @@ from ardock.model.events import Cursor, Event, EventItem
 from ardock.model.image import ImageInfo
 from ardock.model.logs import LogItem, LogQuery
 from ardock.model.records import ExitRecord, RunResult, Timings
+from ardock.model.registry import Credentials
 from ardock.model.spec import ContainerSpec, ExecSpec
 from ardock.server.served import Done
 
@@ -387,6 +388,10 @@ class FakeEngine:
 
     async def info(self) -> EngineInfo:
         return EngineInfo(id=self.id)
+
+    async def login(self, server: str, credentials: Credentials) -> str:
+        self.tell(f"login {server} {credentials.username}")
+        return "a token"
 
     def tell(self, text: str) -> None:
         """It was told something."""

@@ -47,6 +47,8 @@ COMMANDS = {
     "events": ("ardock.cli.events", "Follow what happens, from now or from any point in the past"),
     "image": ("ardock.cli.image", "Manage images"),
     "volume": ("ardock.cli.volume", "Manage volumes"),
+    "login": ("ardock.cli.login", "Log in to a registry"),
+    "logout": ("ardock.cli.logout", "Log out from a registry"),
     "info": ("ardock.cli.info", "Show what this machine and this engine have"),
     "version": ("ardock.cli.version", "Show the version"),
     "daemon": ("ardock.cli.daemon", "Own the root folder and serve its socket"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ardock.cli.command import Settings
     from ardock.cli.flags import Values
     from ardock.daemon.logs import Format, Level
+    from ardock.model.registry import RegistryOptions
     from ardock.model.spec import ScratchKind
 
 
@@ -60,6 +61,27 @@ STORAGE_DRIVER = Flag(
     short="s",
 )
 STORAGE_OPT = Many("storage-opt", _option, "Storage driver options (size=BYTES, dm.NAME=VALUE)")
+INSECURE = Many(
+    "insecure-registry", str, "Registry that may be spoken to without TLS: HOST[:PORT], or a block such as 10.0.0.0/8"
+)
+MIRROR = Many("registry-mirror", str, "Mirror of Docker Hub to read from first: HOST[:PORT] or URL")
+
+
+def _registry(insecure: list[str], mirrors: list[str]) -> RegistryOptions | None:
+    """The options of the machine's file, with what the flags add; None: there are none, and the engine reads the file."""
+    if not insecure and not mirrors:
+        return None
+    from msgspec.structs import replace
+
+    from ardock.engine.registry import configured
+
+    options = configured()
+    hub = (*mirrors, *options.mirrors.get("docker.io", ()))
+    return replace(
+        options,
+        insecure=(*options.insecure, *insecure),
+        mirrors={**options.mirrors, **({"docker.io": hub} if hub else {})},
+    )
 
 
 def serve(settings: Settings, values: Values, arguments: list[str]) -> int:
@@ -82,6 +104,7 @@ def serve(settings: Settings, values: Values, arguments: list[str]) -> int:
             scratch=cast("ScratchKind", values.one(SCRATCH) or "disk"),
             storage_driver=values.one(STORAGE_DRIVER) or "",
             storage_options=dict(values.many(STORAGE_OPT)),
+            registry=_registry(values.many(INSECURE), values.many(MIRROR)),
         )
     )
     return 0
@@ -90,7 +113,7 @@ def serve(settings: Settings, values: Values, arguments: list[str]) -> int:
 command = FlagCommand(
     "daemon",
     serve,
-    (HOST, GROUP, LOG_FORMAT, LOG_LEVEL, SCRATCH, STORAGE_DRIVER, STORAGE_OPT),
+    (HOST, GROUP, LOG_FORMAT, LOG_LEVEL, SCRATCH, STORAGE_DRIVER, STORAGE_OPT, INSECURE, MIRROR),
     usage="[OPTIONS]",
     help_text="Own the root folder and serve its socket",
 )

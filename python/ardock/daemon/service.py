@@ -16,6 +16,7 @@ import trio
 
 from ardock.daemon.systemd import Notifier, inherited_sockets
 from ardock.engine import own_engine
+from ardock.model.registry import RegistryOptions
 from ardock.model.spec import ScratchKind
 from ardock.server import GROUP, serving
 
@@ -38,6 +39,7 @@ class Options(NamedTuple):
         scratch: The default of containers' scratch.
         storage_driver: How layers are kept; empty: by what there is.
         storage_options: Of the driver, by their names.
+        registry: How registries are reached; None: as the machine's file says.
     """
 
     root: str
@@ -47,6 +49,7 @@ class Options(NamedTuple):
     scratch: ScratchKind = "disk"
     storage_driver: str = ""
     storage_options: Mapping[str, str] | None = None
+    registry: RegistryOptions | None = None
 
 
 def run(options: Options) -> None:
@@ -113,6 +116,7 @@ class _Daemon:
                     scratch=options.scratch,
                     storage_driver=options.storage_driver,
                     storage_options=options.storage_options,
+                    registry=options.registry,
                 ) as engine,
                 serving(
                     engine,

@@ -34,6 +34,7 @@ from ardock.engine.images import Images
 from ardock.engine.keepers.adopt import find_all, tidy_dead
 from ardock.engine.keepers.pool import KeeperPool
 from ardock.engine.logs import LogWatcher
+from ardock.engine.registry import Registries, configured
 from ardock.engine.requests import Requests
 from ardock.engine.snapshots import Storage, open_storage
 from ardock.engine.state import Loaded, Retention, State, open_state
@@ -41,6 +42,7 @@ from ardock.engine.volumes import Volumes
 from ardock.model.container import EngineInfo
 from ardock.model.errors import InvalidArgument, NotFound
 from ardock.model.records import Adopted
+from ardock.model.registry import Credentials, RegistryOptions
 from ardock.model.spec import ScratchKind
 
 DEFAULT_ROOT: Final = Path("/var/lib/ardock")
@@ -58,6 +60,7 @@ class Engine:
         events: The journal.
         images: Named root file systems.
         volumes: What outlives containers.
+        registries: Where images come from.
         storage: How layers and containers' roots are kept.
         state: What is written down.
         requests: Calls that may be repeated.
@@ -79,6 +82,7 @@ class Engine:
         events: JournalEvents,
         images: Images,
         volumes: Volumes,
+        registries: Registries,
         storage: Storage,
         state: State,
         requests: Requests,
@@ -90,6 +94,7 @@ class Engine:
         self.events: JournalEvents = events
         self.images: Images = images
         self.volumes: Volumes = volumes
+        self.registries: Registries = registries
         self.storage: Storage = storage
         self.state: State = state
         self.requests: Requests = requests
@@ -109,6 +114,10 @@ class Engine:
         """Its id, folder and what runs."""
         running = sum(len(connection.programs) for connection in self._pool.connections)
         return f"<Engine {self.id} on {self.root}: {running} programs, {len(self._pool.connections)} keepers>"
+
+    async def login(self, server: str, credentials: Credentials) -> str:
+        """See whether a registry takes these credentials; see `ardock.interface.Engine`."""
+        return await self.registries.login(server, credentials)
 
     async def info(self) -> EngineInfo:
         """About the engine: from memory."""
@@ -154,6 +163,7 @@ async def own_engine(
     scratch: ScratchKind = "disk",
     storage_driver: str = "",
     storage_options: Mapping[str, str] | None = None,
+    registry: RegistryOptions | None = None,
     keep_inherited_seccomp: bool = False,
     retention: Retention | None = None,
 ) -> AsyncIterator[Engine]:
@@ -170,6 +180,7 @@ async def own_engine(
         storage_driver: How layers of images are kept: ``overlay``, ``btrfs``, ``vfs``, ``devicemapper`` or ``aufs``. Empty: as
             the root folder was made, or by what its file system can do.
         storage_options: Of ``--storage-opt``, by their names, such as ``{"size": "10g"}``.
+        registry: How registries are reached; None: as ``/etc/ardock/registries.json`` says, else by the defaults.
         keep_inherited_seccomp: Start the keeper even where this process has a seccomp filter or no-new-privileges,
             which every container would inherit.
         retention: How long events, exits and requests are kept.
@@ -177,7 +188,8 @@ async def own_engine(
     Raises:
         EngineLocked: Another process owns `root`.
         NotPermitted: The calling process is not root.
-        InvalidArgument: There is no such scratch, driver or option, or the folder was made with another driver.
+        InvalidArgument: There is no such scratch, driver or option, the folder was made with another driver, or an option of
+            registries is malformed.
         Unsupported: The driver cannot be used here.
         FolderUnusable: A folder cannot be made or written, or the state in it cannot be read.
         KeeperUnavailable: The keeper could not be started, or one that was left behind does not answer.
@@ -188,6 +200,7 @@ async def own_engine(
     folders = open_folders(Path(root), Path(run_dir))
     failure: BaseException | None = None
     try:
+        registries = Registries(registry or configured())
         facts = host_facts.gather(hidden=folders.hidden, scratch=scratch)
         _LOG.info("ways on this kernel", extra={"fields": facts.kernel_paths})
         profile = None
@@ -213,6 +226,7 @@ async def own_engine(
                     nursery,
                     profile=profile,
                     storage=storage,
+                    registries=registries,
                     scratch=scratch,
                     keep_inherited_seccomp=keep_inherited_seccomp,
                 )
@@ -239,6 +253,7 @@ async def _opened(
     *,
     profile: Profile | None,
     storage: Storage,
+    registries: Registries,
     scratch: ScratchKind,
     keep_inherited_seccomp: bool,
 ) -> AsyncIterator[Engine]:
@@ -304,6 +319,7 @@ async def _opened(
             events=JournalEvents(state, resolve),
             images=images,
             volumes=volumes,
+            registries=registries,
             storage=storage,
             state=state,
             requests=requests,
@@ -337,6 +353,7 @@ async def _opened(
                 await state.until_committed(state.assigned, _PATIENCE)
                 await volumes.close()
     finally:
+        await registries.aclose()
         await pool.close()
         roots.close()
         storage.driver.close()

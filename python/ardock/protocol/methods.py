@@ -17,6 +17,7 @@ from ardock.model.events import Cursor, Event, Gap, Heartbeat
 from ardock.model.image import ImageInfo
 from ardock.model.logs import LogGap, LogQuery, LogRecord
 from ardock.model.records import ExitRecord, Timings
+from ardock.model.registry import Credentials
 from ardock.model.spec import ContainerSpec, ExecSpec
 from ardock.model.volume import PrunedVolumes, VolumeInfo
 
@@ -347,6 +348,28 @@ class Volumes(msgspec.Struct, frozen=True, kw_only=True):
     volumes: list[VolumeInfo]
 
 
+class Login(Params, frozen=True, kw_only=True):
+    """Parameters of `registry.login`.
+
+    Attributes:
+        server: The registry: ``docker.io``, or its ``host[:port]``.
+        credentials: For it.
+    """
+
+    server: str
+    credentials: Credentials
+
+
+class LoggedIn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Result of `registry.login`.
+
+    Attributes:
+        identity_token: What stands for these credentials from now on, where the registry gives such a token; else empty.
+    """
+
+    identity_token: str = ""
+
+
 class Method(msgspec.Struct, Generic[ResultT], frozen=True, kw_only=True):
     """One method.
 
@@ -556,11 +579,18 @@ PRUNE_VOLUMES: Final = Method(
     doc="Remove the anonymous (or all) volumes that no container has among its mounts. Cancelled, some are removed.",
 )
 
+LOGIN: Final = Method(
+    name="registry.login",
+    params=Login,
+    result=LoggedIn,
+    doc="See whether a registry takes these credentials; the engine does not keep them.",
+)
+
 METHODS: Final = {
     method.name: method
     for method in (
         VERSION, INFO, CREATE, START, STOP, RESTART, KILL, RENAME, WAIT, REMOVE, INSPECT, LIST, LOGS, ATTACH, RUN, RUN_MANY,
         SPAWN, EXEC, EXEC_DETACHED, EXEC_RUN, RESIZE, CURSOR, SUBSCRIBE, IMPORT, IMAGES, IMAGE, REMOVE_IMAGE,
-        CREATE_VOLUME, VOLUMES, VOLUME, REMOVE_VOLUME, PRUNE_VOLUMES,
+        CREATE_VOLUME, VOLUMES, VOLUME, REMOVE_VOLUME, PRUNE_VOLUMES, LOGIN,
     )
 }  # fmt: skip

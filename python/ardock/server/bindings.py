@@ -219,6 +219,10 @@ async def _remove_volume(engine: Engine, params: m.RemoveVolume) -> m.Nothing:
     return m.Nothing()
 
 
+async def _login(engine: Engine, params: m.Login) -> m.LoggedIn:
+    return m.LoggedIn(identity_token=await engine.login(params.server, params.credentials))
+
+
 BINDINGS: Final = {
     binding.method.name: binding
     for binding in (
@@ -264,6 +268,7 @@ BINDINGS: Final = {
             m.PruneVolumes,
             lambda engine, params: engine.volumes.prune(all=params.all, filters=params.filters),
         ),
+        _simple(m.LOGIN, m.Login, _login),
     )
 }
 assert BINDINGS.keys() == m.METHODS.keys(), "every method is bound"

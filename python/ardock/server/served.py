@@ -12,6 +12,7 @@ from ardock.model.container import ContainerInfo, EngineInfo, Filters
 from ardock.model.errors import ArdockError
 from ardock.model.events import Cursor
 from ardock.model.records import RunResult
+from ardock.model.registry import Credentials
 from ardock.model.spec import ContainerSpec, ExecSpec
 
 # Told the result, or why there is none; exactly once, in the engine's thread.
@@ -131,3 +132,6 @@ class Engine(Protocol):
 
     async def info(self) -> EngineInfo:
         """About the engine."""
+
+    async def login(self, server: str, credentials: Credentials) -> str:
+        """See whether a registry takes these credentials."""

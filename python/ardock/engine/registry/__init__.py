@@ -8,6 +8,7 @@ decided without I/O is in modules without any: `challenge`, `tokens`, `retrying`
 Importing this package imports no HTTP library, which most engines never need.
 """
 
+from ardock.engine.registry.configured import configured
 from ardock.engine.registry.registries import Registries
 
-__all__ = ["Registries"]
+__all__ = ["Registries", "configured"]

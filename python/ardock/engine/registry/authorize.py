@@ -39,7 +39,14 @@ class Authorizer:
     """
 
     def __init__(
-        self, registry: str, credentials: Credentials, insecure: Sequence[str], exchange: Exchange, pace: Pace
+        self,
+        registry: str,
+        credentials: Credentials,
+        insecure: Sequence[str],
+        exchange: Exchange,
+        pace: Pace,
+        *,
+        offline: bool = False,
     ) -> None:
         """Nothing is known of the registry yet.
 
@@ -49,12 +56,14 @@ class Authorizer:
             insecure: `RegistryOptions.insecure`.
             exchange: See `Exchange`.
             pace: Clocks.
+            offline: Ask for a refresh token too: `refresh` has it then.
         """
         self._registry = registry
         self._credentials = credentials
         self._insecure = insecure
         self._exchange = exchange
         self._pace = pace
+        self._offline = offline
         self._bearer: Challenge | None = None
         self._basic = False
         self._tokens: dict[tuple[str, ...], Token] = {}
@@ -68,12 +77,11 @@ class Authorizer:
             self._bearer = bearer
         self._basic = self._basic or any(each.scheme == "basic" for each in challenges)
 
-    async def header(self, scopes: Sequence[str], *, offline: bool = False) -> str | None:
+    async def header(self, scopes: Sequence[str]) -> str | None:
         """The ``Authorization`` for a request that needs `scopes`; None: none, as far as is known.
 
         Args:
             scopes: See `ardock.engine.registry.tokens`.
-            offline: Ask for a refresh token too: `refresh` has it then.
 
         Raises:
             NotPermitted: The token server refuses the credentials.
@@ -83,7 +91,7 @@ class Authorizer:
         if credentials.registry_token:
             return f"Bearer {credentials.registry_token}"
         if self._bearer is not None:
-            return f"Bearer {(await self._token(self._bearer, merged(scopes), offline=offline)).value}"
+            return f"Bearer {(await self._token(self._bearer, merged(scopes))).value}"
         if self._basic and credentials.username and credentials.password:
             return _basic(credentials)
         return None
@@ -113,14 +121,14 @@ class Authorizer:
         self._tokens.pop(merged(scopes), None)
         return wanted
 
-    async def _token(self, challenge: Challenge, scopes: tuple[str, ...], *, offline: bool) -> Token:
+    async def _token(self, challenge: Challenge, scopes: tuple[str, ...]) -> Token:
         # One request at a time for what is the same: all layers of an image want it at once.
         lock = self._locks.setdefault(scopes, trio.Lock())
         async with lock:
             token = self._tokens.get(scopes)
-            if token is not None and token.expires_at > self._pace.clock() and not offline:
+            if token is not None and token.expires_at > self._pace.clock():
                 return token
-            token = await self._fetch(challenge, scopes, offline=offline)
+            token = await self._fetch(challenge, scopes)
             if len(self._tokens) >= _MOST_TOKENS:
                 self._tokens.clear()
                 self._locks = {scopes: lock}
@@ -128,7 +136,7 @@ class Authorizer:
             self.refresh = token.refresh or self.refresh
             return token
 
-    async def _fetch(self, challenge: Challenge, scopes: tuple[str, ...], *, offline: bool) -> Token:
+    async def _fetch(self, challenge: Challenge, scopes: tuple[str, ...]) -> Token:
         realm = challenge.params["realm"]
         origin = origin_of(realm)
         if origin is None or urlsplit(realm).username is not None:
@@ -159,7 +167,7 @@ class Authorizer:
             if credentials.username and credentials.password:
                 query.append(("account", credentials.username))
                 headers["Authorization"] = _basic(credentials)
-            if offline:
+            if self._offline:
                 query += [("offline_token", "true"), ("client_id", _CLIENT)]
             url = realm + ("&" if urlsplit(realm).query else "?") + urlencode(query)
             status, body = await self._exchange("GET", url.rstrip("?"), headers, b"")

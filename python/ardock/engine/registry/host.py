@@ -34,8 +34,24 @@ class Host:
         users: How many use it; its connections are closed with the last one.
     """
 
-    def __init__(self, place: Place, credentials: Credentials, options: RegistryOptions, pace: Pace) -> None:
-        """Nothing is sent before the first request."""
+    def __init__(
+        self,
+        place: Place,
+        credentials: Credentials,
+        options: RegistryOptions,
+        pace: Pace,
+        *,
+        offline: bool = False,
+    ) -> None:
+        """Nothing is sent before the first request.
+
+        Args:
+            place: Where it is.
+            credentials: Of its user.
+            options: How it is reached.
+            pace: Time.
+            offline: Ask for refresh tokens: for `login`.
+        """
         self.place = place
         self.users = 0
         self.pace = pace
@@ -43,7 +59,9 @@ class Host:
         self._transport = Transport(options)
         self._origin: Origin | None = None
         self._probing = trio.Lock()
-        self.authorizer = Authorizer(place.name, credentials, options.insecure, self._token_exchange, pace)
+        self.authorizer = Authorizer(
+            place.name, credentials, options.insecure, self._token_exchange, pace, offline=offline
+        )
 
     @property
     def name(self) -> str:
@@ -57,6 +75,18 @@ class Host:
     async def aclose(self) -> None:
         """Close everything."""
         await self._transport.aclose()
+
+    async def login(self) -> str:
+        """See whether it takes the credentials; the refresh token that came with that, else empty.
+
+        Raises:
+            ArdockError: It does not, or it cannot be reached.
+        """
+
+        async def use(_: Answer) -> str:
+            return self.authorizer.refresh
+
+        return await self.ask("GET", "/v2/", use, what="login")
 
     async def origin(self) -> Origin:
         """How the registry is spoken to; found out at the first call.

@@ -77,6 +77,32 @@ class Registries:
 
         return Repository(reference, origin, mirrors, release, push=push)
 
+    async def login(self, server: str, credentials: Credentials) -> str:
+        """See whether a registry takes these credentials.
+
+        Args:
+            server: The registry, such as ``docker.io`` or ``localhost:5000``.
+            credentials: For it.
+
+        Returns:
+            A refresh token that stands for them from now on (`Credentials.identity_token`), where its token server gives one;
+            else empty.
+
+        Raises:
+            NotPermitted: It does not take them.
+            NotFound: There is no registry.
+            RegistryUnavailable: It cannot be reached, or goes on failing.
+        """
+        if self._closed:
+            raise EngineClosed("the engine is closed")
+        from ardock.engine.registry.host import Host  # noqa: PLC0415 - imported when it is needed
+
+        host = Host(registry_place(server, field="server"), credentials, self.options, self._pace, offline=True)
+        try:
+            return await host.login()
+        finally:
+            await host.aclose()
+
     async def aclose(self) -> None:
         """Close all connections. Repositories that are open fail from now on."""
         self._closed = True
