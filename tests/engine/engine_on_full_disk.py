@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import sys
@@ -14,17 +13,7 @@ import trio
 
 import ardock
 from ardock.engine import own_engine
-
-
-def fill(path: Path) -> None:
-    """Use up all room."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
+from tests.engine.filling import fill
 
 
 async def main(root: str, run_dir: str, rootfs: str) -> None:

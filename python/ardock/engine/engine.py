@@ -269,8 +269,6 @@ async def _opened(
     roots = Roots(folders.hidden, forget)
     inotify = _inotify()
     watcher = None if inotify is None else LogWatcher(inotify)
-    if watcher is not None:
-        nursery.start_soon(watcher.run)
     try:
         table = Table()
         files = Files(folders.root, nursery)
@@ -328,6 +326,9 @@ async def _opened(
         )
         adoption = Adoption(table, ledger, containers, state, nursery)
         adoption.load(loaded)
+        # Not before: what raises above closes what it would wait for, before it has begun to.
+        if watcher is not None:
+            nursery.start_soon(watcher.run)
         await images.tidy()
         await volumes.tidy()
         living, dead, numbers = await find_all(folders, nursery, pool.serve)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Sequence
@@ -55,7 +56,11 @@ def copy(layers: Sequence[str], target: str, into: Path) -> None:
         source = Path(layer) / target.lstrip("/")
         if not source.is_dir() or source.is_symlink():
             continue
-        shutil.copytree(source, into, symlinks=True, dirs_exist_ok=True)
+        try:
+            shutil.copytree(source, into, symlinks=True, dirs_exist_ok=True)
+        except shutil.Error as error:
+            number = errno.ENOSPC if "Errno 28" in str(error) else errno.EIO
+            raise OSError(number, os.strerror(number), str(into)) from error
         for folder, folders, files in os.walk(source):
             for entry in ("", *folders, *files):
                 path = Path(folder) / entry
