@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ import trio
 
 import ardock
 from ardock import ContainerSpec, Mount, interface
+from ardock._core import CancelFlag
 from ardock.engine import Engine, own_engine
+from ardock.engine.volumes.copying import Content, fill
 from ardock.model.volume import ANONYMOUS_LABEL
 from tests.engine.folders import Folders
 
@@ -246,6 +250,70 @@ async def test_an_empty_volume_gets_what_the_image_has_there_once(
     await containers.run(["true"], image="busybox", mounts=[at("/tmp", "tmp")])
     assert Path((await either.volumes.inspect("tmp")).mountpoint).stat().st_mode & 0o7777 == 0o1777
     await either.volumes.prune(all=True)
+
+
+def test_all_that_a_directory_of_an_image_holds_is_copied(tmp_path: Path) -> None:
+    """Owners, modes, extended attributes, hard links, devices; merged as an overlay shows the layers."""
+    top, base, data = tmp_path / "top", tmp_path / "base", tmp_path / "data"
+    (base / "var" / "lib" / "sub").mkdir(parents=True)
+    (top / "var" / "lib").mkdir(parents=True)
+    data.mkdir()
+    lib = base / "var" / "lib"
+    for name in ("kept", "gone", "changed"):
+        (lib / name).write_text(f"base {name}")
+    os.link(lib / "kept", lib / "sub" / "same")
+    os.chown(lib / "kept", 1000, 70_000)
+    os.setxattr(lib / "kept", "user.note", b"a\0b")
+    os.setxattr(lib / "kept", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
+    (lib / "link").symlink_to("../../etc")
+    os.mkfifo(lib / "fifo")
+    os.mknod(lib / "null", 0o20666, os.makedev(1, 3))
+    os.mknod(top / "var" / "lib" / "gone", 0o20000, os.makedev(0, 0))
+    (top / "var" / "lib" / "changed").write_text("top")
+    (top / "var" / "lib").chmod(0o2750)
+    os.chown(top / "var" / "lib", 7, 8)
+    (base / "data").symlink_to("/var/lib")
+    content = Content((str(top), str(base)), "overlay", "/data")
+    fill(data, content, tmp_path / "aside", CancelFlag())
+    assert not (tmp_path / "aside").exists()
+    assert sorted(path.name for path in data.iterdir()) == ["changed", "fifo", "kept", "link", "null", "sub"]
+    status = data.stat()
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o2750, 7, 8)
+    kept = (data / "kept").stat()
+    assert (kept.st_uid, kept.st_gid, kept.st_nlink) == (1000, 70_000, 2)
+    assert kept.st_ino == (data / "sub" / "same").stat().st_ino
+    assert kept.st_mtime_ns == (lib / "kept").stat().st_mtime_ns
+    assert os.getxattr(data / "kept", "user.note") == b"a\0b"
+    assert os.getxattr(data / "kept", "security.capability") == os.getxattr(lib / "kept", "security.capability")
+    assert (data / "changed").read_text() == "top"
+    assert (data / "link").readlink() == Path("../../etc")
+    assert (data / "null").stat().st_rdev == os.makedev(1, 3)
+    # A second time nothing is done; nor where the image has no directory.
+    (data / "kept").unlink()
+    fill(data, content, tmp_path / "aside", CancelFlag())
+    assert not (data / "kept").exists()
+    (tmp_path / "empty").mkdir(mode=0o700)
+    fill(tmp_path / "empty", Content((str(top), str(base)), "overlay", "/absent"), tmp_path / "aside", CancelFlag())
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+async def test_filling_ends_soon_when_it_is_cancelled(engine: Engine, rootfs: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(rootfs, source, symlinks=True)
+    (source / "many").mkdir()
+    for number in range(3000):
+        (source / "many" / f"{number}").write_bytes(os.urandom(2000))
+    await engine.images.import_tree(source, "many")
+    with trio.move_on_after(0.05) as scope:
+        await engine.containers.create(["true"], image="many", mounts=[at("/many", "data"), at("/x")])
+    assert scope.cancelled_caught
+    assert await names(engine) in ([], ["data"])
+    if await names(engine):
+        assert list(Path((await engine.volumes.inspect("data")).mountpoint).iterdir()) == []
+    # Whole the next time.
+    done = await engine.containers.run(["sh", "-c", "ls /many | wc -l"], image="many", mounts=[at("/many", "data")])
+    assert done.stdout == b"3000\n"
+    await engine.volumes.remove("data")
 
 
 async def test_two_at_once_fill_a_new_volume_once(engine: Engine, rootfs: str) -> None:

@@ -48,6 +48,8 @@ from ardock.model.spec import ScratchKind
 DEFAULT_ROOT: Final = Path("/var/lib/ardock")
 DEFAULT_RUN_DIR: Final = Path("/run/ardock")
 _LOG: Final = logging.getLogger("ardock.engine")
+# How directories of images are to be read, by how the driver has layers unpacked.
+_LAYOUTS: Final = {"overlay": "overlay", "apply": "tree", "aufs": "aufs"}
 # Seconds for the last commits of an engine that closes, where the disk hangs or is full; the keepers keep what they tell of.
 _PATIENCE: Final = 5.0
 
@@ -274,7 +276,13 @@ async def _opened(
         files = Files(folders.root, nursery)
         requests = Requests(state)
         volumes = Volumes(
-            folders.root, state, loaded.volumes, users=table.volume_users, nursery=nursery, take=requests.take
+            folders.root,
+            state,
+            loaded.volumes,
+            users=table.volume_users,
+            nursery=nursery,
+            layout=_LAYOUTS[storage.driver.whiteouts],
+            take=requests.take,
         )
 
         def discard(container: Container) -> None:

@@ -16,7 +16,7 @@ import trio
 from ardock import _core
 from ardock.engine.state import Changes, NewEvent, State
 from ardock.engine.volumes import names
-from ardock.engine.volumes.copying import fill
+from ardock.engine.volumes.copying import Content, fill
 from ardock.engine.volumes.filters import LIST, PRUNE, matcher, truth
 from ardock.engine.volumes.mounted import BindOptions, Mounted, failed, open_directory
 from ardock.engine.volumes.options import RDONLY, Directory, Filesystem, parse
@@ -122,6 +122,7 @@ class Volumes:
         *,
         users: Users,
         nursery: trio.Nursery,
+        layout: str = "overlay",
         take: Callable[[bytes], tuple[str, bytes] | None] = lambda _: None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -133,6 +134,7 @@ class Volumes:
             rows: What it had of them.
             users: Tells which containers use which volume.
             nursery: For what nobody waits for.
+            layout: How images' layers tell of deletions; see `ardock._core.copy_tree`.
             take: Of the encoded result of a call, what its commit must have for the request it answers (`Requests.take`).
             now: Wall clock, ns since 1970.
 
@@ -143,6 +145,7 @@ class Volumes:
         self._state = state
         self._users = users
         self._nursery = nursery
+        self._layout = layout
         self._mounted = Mounted()
         self._take = take
         self._now = now
@@ -523,6 +526,7 @@ class Volumes:
         """
         volume = self._get(mount.source)
         backing = parse(volume.options)
+        content = Content(tuple(layers), self._layout, mount.target)
         filled = bool(layers) and not mount.no_copy and not (backing is not None and backing.attributes & RDONLY)
         if started and not isinstance(backing, Filesystem):
             return
@@ -532,27 +536,27 @@ class Volumes:
                 if device is not None:
                     self._set_device(volume, device)
                 if filled and not self._mounted.used_beside(volume.name, holder):
-                    await self._fill_mounted(volume.name, layers, mount.target)
+                    await self._fill_mounted(volume.name, content)
                 return
             if not filled or any(user.alive for user in self._users().get(volume.name, ())):
                 # With users it is somebody's already, and empty because they want it so.
                 return
             if isinstance(backing, Directory):
                 host = Path(backing.path)
-                await self._store.run(lambda: fill(host, layers, mount.target, None))
+                await self._store.run_cancellable(lambda cancel: fill(host, content, None, cancel))
             else:
                 data, aside = self._store.data(volume.name), self._store.aside(volume.name)
-                await self._store.run(lambda: fill(data, layers, mount.target, aside))
+                await self._store.run_cancellable(lambda cancel: fill(data, content, aside, cancel))
 
-    async def _fill_mounted(self, name: str, layers: Sequence[str], target: str) -> None:
-        def run() -> None:
+    async def _fill_mounted(self, name: str, content: Content) -> None:
+        def run(cancel: _core.CancelFlag) -> None:
             fd, _ = self._mounted.copy(name, BindOptions(), "")
             try:
-                fill(Path(f"/proc/self/fd/{fd}"), layers, target, None)
+                fill(Path(f"/proc/self/fd/{fd}"), content, None, cancel)
             finally:
                 os.close(fd)
 
-        await self._store.run(run)
+        await self._store.run_cancellable(run)
 
     def _set_device(self, volume: Volume, device: int) -> None:
         self._volumes[volume.name] = changed = msgspec.structs.replace(volume, device=device)

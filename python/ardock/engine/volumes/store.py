@@ -206,6 +206,32 @@ class Store:
         """
         return await self.run(lambda: _size(self.data(name)))
 
+    async def run_cancellable(self, call: Callable[[_core.CancelFlag], None]) -> None:
+        """Call in a thread, which is told when the caller is cancelled, and awaited.
+
+        Raises:
+            ArdockError: As `run`.
+        """
+        cancel = _core.CancelFlag()
+        errors: list[ArdockError] = []
+
+        async def watch() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                cancel.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            try:
+                await self.run(lambda: call(cancel))
+            except ArdockError as error:
+                errors.append(error)
+            nursery.cancel_scope.cancel()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if errors:
+            raise errors[0]
+
     async def run(self, call: Callable[[], _T]) -> _T:
         """Call in a thread; not to be cancelled.
 
