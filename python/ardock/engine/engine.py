@@ -8,6 +8,7 @@ import platform
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -210,7 +211,8 @@ async def own_engine(
             profile = Profile()
             await profile.prepare()
             facts = structs.replace(facts, apparmor_profile=profile.default)
-        storage = await trio.to_thread.run_sync(open_storage, folders.root, storage_driver, storage_options)
+        opening = partial(open_storage, folders.root, storage_driver, storage_options, engine_id=folders.engine_id)
+        storage = await trio.to_thread.run_sync(opening)
         state_opened = open_state(
             folders.root,
             engine_id=folders.engine_id,

@@ -187,6 +187,17 @@ def test_journal_of_the_root_folder_is_told(machine: Machine) -> None:
     assert check(examined(machine), "journal").found == "none"
 
 
+def test_storage_driver_is_the_recorded_one_or_the_one_to_come(machine: Machine) -> None:
+    assert check(examined(machine), "storage driver").found == "overlay, from the first engine on"
+    machine.mounts(MOUNTS_COMMON + MOUNTS_V2 + "60 27 8:2 / /var/lib/ardock rw - nfs4 server:/x rw\n")
+    (machine.root / "var/lib/ardock").mkdir(parents=True)
+    found = check(examined(machine), "storage driver")
+    assert (found.status, found.found.partition(",")[0]) == ("note", "vfs")
+    machine.write("/var/lib/ardock/snapshots/driver", "btrfs\nasked for\n")
+    found = check(examined(machine), "storage driver")
+    assert (found.status, found.found) == ("ok", "btrfs: the root folder was made with it (asked for)")
+
+
 def test_root_folder_behind_a_link_is_judged_where_it_really_is(machine: Machine) -> None:
     """/var/lib/ardock may be a link to another disk."""
     machine.mounts(MOUNTS_COMMON + MOUNTS_V2 + "60 27 8:2 / /srv rw - vfat /dev/sdb1 rw\n")

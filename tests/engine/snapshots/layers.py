@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ardock import _core
 from ardock.engine.snapshots import Driver
 
 MTIME = 1_500_000_000
@@ -98,70 +99,11 @@ def commit(driver: Driver, name: str, below: tuple[str, ...], entries: Iterable[
     return name
 
 
-def unpack(target: Path, data: bytes, whiteouts: str) -> None:
-    """Unpack a layer into a snapshot, as plainly as can be: every path is the test's own."""
-    folders: list[Path] = []
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        for member in tar:
-            path = target / member.name
-            if path.name.startswith(".wh.") and whiteouts != "aufs":
-                _hide(path, whiteouts)
-                continue
-            if not (member.isdir() and path.is_dir() and not path.is_symlink()):
-                clear(path)
-            if member.islnk():
-                os.link(target / member.linkname, path, follow_symlinks=False)
-                continue
-            _make(tar, member, path)
-            if member.isdir():
-                folders.append(path)
-    for path in folders:
-        os.utime(path, (MTIME, MTIME))
-
-
-def _hide(path: Path, whiteouts: str) -> None:
-    if path.name == ".wh..wh..opq":
-        if whiteouts == "overlay":
-            os.setxattr(path.parent, "trusted.overlay.opaque", b"y")
-        else:
-            for each in path.parent.iterdir():
-                clear(each)
-        return
-    path = path.with_name(path.name.removeprefix(".wh."))
-    clear(path)
-    if whiteouts == "overlay":
-        os.mknod(path, stat.S_IFCHR, 0)
-
-
-def _make(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    if member.isdir():
-        path.mkdir(exist_ok=True)
-    elif member.issym():
-        path.symlink_to(member.linkname)
-    elif member.isfifo():
-        os.mkfifo(path)
-    elif member.ischr():
-        os.mknod(path, stat.S_IFCHR, os.makedev(member.devmajor, member.devminor))
-    else:
-        read = tar.extractfile(member)
-        path.write_bytes(b"" if read is None else read.read())
-    os.chown(path, member.uid, member.gid, follow_symlinks=False)
-    if not member.issym():
-        path.chmod(member.mode)
-    for name, value in member.pax_headers.items():
-        if name.startswith("SCHILY.xattr."):
-            raw = value.encode("utf-8", "surrogateescape")
-            os.setxattr(path, name.removeprefix("SCHILY.xattr."), raw, follow_symlinks=False)
-    os.utime(path, (MTIME, MTIME), follow_symlinks=False)
-
-
-def clear(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-    else:
-        for each in path.iterdir():
-            clear(each)
-        path.rmdir()
+def unpack(target: Path, data: bytes, whiteouts: str) -> _core.LayerSummary:
+    """Unpack a layer into a snapshot."""
+    ingest = _core.LayerIngest(blob=None, target=str(target), whiteouts=whiteouts)
+    ingest.feed(data)
+    return ingest.finish(_core.CancelFlag())
 
 
 def shown(root: Path) -> dict[str, tuple[object, ...]]:

@@ -55,6 +55,7 @@ def _root(host: Host, root: Path) -> Iterator[Check]:
         )
         return
     yield _fitness(root, mount)
+    yield _storage(host, root, mount)
     yield _journal(host, mount)
     yield _space(host, root)
 
@@ -68,6 +69,25 @@ def _fitness(root: Path, mount: Mount) -> Check:
         found = f"{where}, which cannot take the writes of an overlay"
         remedy = "choose a folder on ext4, xfs, btrfs or tmpfs by --root or ARDOCK_ROOT, or use --scratch memory"
     return Check(group="folders", name="root folder", status="failed" if remedy else "ok", found=found, remedy=remedy)
+
+
+def _storage(host: Host, root: Path, mount: Mount) -> Check:
+    """Which snapshot driver the root folder has, or would get from the next engine (which tries whether overlays work)."""
+    recorded = (host.text(root / "snapshots" / "driver") or "").split("\n")
+    if recorded[0]:
+        found = f"{recorded[0]}: the root folder was made with it" + (f" ({recorded[1]})" if recorded[1:] else "")
+        return Check(group="folders", name="storage driver", status="ok", found=found)
+    fit = host.has_filesystem("overlay") and mount.kind not in _NO_UPPER and not mount.kind.startswith("fuse")
+    if fit or mount.kind == "btrfs":
+        name = "overlay" if fit else "btrfs"
+        return Check(group="folders", name="storage driver", status="ok", found=f"{name}, from the first engine on")
+    return Check(
+        group="folders",
+        name="storage driver",
+        status="note",
+        found="vfs, from the first engine on: overlays do not work there, and each layer and container is a whole copy",
+        remedy="choose a folder on ext4, xfs or btrfs by --root or ARDOCK_ROOT",
+    )
 
 
 def _journal(host: Host, mount: Mount) -> Check:

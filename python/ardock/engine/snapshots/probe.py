@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ardock.engine.kernel_paths import kernel_features
+from ardock.engine.snapshots.aufs import Aufs
 from ardock.engine.snapshots.btrfs import Btrfs
 from ardock.engine.snapshots.contract import Driver, DriverName
+from ardock.engine.snapshots.devicemapper import Devicemapper
 from ardock.engine.snapshots.errors import told
 from ardock.engine.snapshots.options import DRIVERS, StorageOptions, check_for, parse
 from ardock.engine.snapshots.overlay import Overlay
 from ardock.engine.snapshots.place import place_of
+from ardock.engine.snapshots.quota import ProjectQuotas
 from ardock.engine.snapshots.trial import overlay_problem
 from ardock.engine.snapshots.vfs import Vfs
 from ardock.model.errors import FolderUnusable, InvalidArgument, Unsupported
@@ -28,11 +31,13 @@ class Storage(NamedTuple):
         driver: It.
         reason: Why it is this one, as a clause for `info`.
         options: What was given for it.
+        quotas: What limits directories of the root folder.
     """
 
     driver: Driver
     reason: str
     options: StorageOptions
+    quotas: ProjectQuotas
 
 
 class Record(NamedTuple):
@@ -49,13 +54,16 @@ class Choice(NamedTuple):
     reason: str
 
 
-def open_storage(root: Path, wanted: str | None = None, options: Mapping[str, str] | None = None) -> Storage:
+def open_storage(
+    root: Path, wanted: str | None = None, options: Mapping[str, str] | None = None, *, engine_id: str = "00000000"
+) -> Storage:
     """Open the driver of the root folder `root`. Blocking.
 
     Args:
         root: The engine's root folder.
         wanted: Of ``--storage-driver``; None or empty: by what there is.
         options: Of ``--storage-opt``, by their names.
+        engine_id: 8 hexadecimal digits.
 
     Raises:
         InvalidArgument: There is no such driver, the folder was made with another, or an option is none.
@@ -69,10 +77,11 @@ def open_storage(root: Path, wanted: str | None = None, options: Mapping[str, st
     recorded = read_record(root)
     choice = choose(root, wanted, recorded)
     check_for(choice.name, options or {})
-    driver = _open(choice.name, folder / choice.name, root)
+    quotas = ProjectQuotas(root, engine_id)
+    driver = _open(choice.name, folder / choice.name, root, quotas, parsed)
     if recorded is None:
         _write_record(folder, choice)
-    return Storage(driver, choice.reason, parsed)
+    return Storage(driver, choice.reason, parsed, quotas)
 
 
 def choose(root: Path, wanted: str | None, recorded: Record | None) -> Choice:
@@ -143,12 +152,12 @@ def _write_record(folder: Path, choice: Choice) -> None:
         temporary.replace(folder / _RECORD)
 
 
-def _open(name: DriverName, folder: Path, root: Path) -> Driver:
+def _open(name: DriverName, folder: Path, root: Path, quotas: ProjectQuotas, options: StorageOptions) -> Driver:
     match name:
         case "overlay":
             return Overlay(folder)
         case "vfs":
-            return Vfs(folder)
+            return Vfs(folder, quotas)
         case "btrfs":
             place = place_of(root)
             if place.kind != "btrfs":
@@ -157,8 +166,10 @@ def _open(name: DriverName, folder: Path, root: Path) -> Driver:
                     option="storage_driver",
                 )
             return Btrfs(folder)
-        case _:
-            raise Unsupported(f"storage_driver: {name} is not there yet", option="storage_driver")
+        case "devicemapper":
+            return Devicemapper(folder, options.devicemapper)
+        case "aufs":
+            return Aufs(folder)
 
 
 def tidy(driver: Driver, keys: Collection[str], names: Collection[str]) -> None:

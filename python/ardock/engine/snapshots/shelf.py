@@ -148,6 +148,11 @@ class Shelf:
                 if entry.name.startswith((_NEW, _GONE, _VIEW)):
                     self._destroy(Path(entry.path))
 
+    def gone(self) -> list[Path]:
+        """What is still to be removed."""
+        with told("read the folder"):
+            return [path for path in self.folder.iterdir() if path.name.startswith(_GONE)]
+
     def committed(self) -> set[str]:
         """Chain ids of the layers."""
         with told("read the folder"):

@@ -13,7 +13,8 @@ from typing import Final
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _CLONE_FS: Final = 0x200
 _CLONE_NEWNS: Final = 0x20000
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 0x1, 0x2, 0x4, 1 << 14, 1 << 18
+MS_RDONLY, MS_REMOUNT = 0x1, 0x20
+_MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 0x2, 0x4, 1 << 14, 1 << 18
 _MNT_DETACH: Final = 2
 _UMOUNT_NOFOLLOW: Final = 8
 # fs/namespace.c copies a page of mount options.
@@ -46,7 +47,8 @@ def mount(source: str, target: Path, kind: str, flags: int, options: str, *, wit
     _check(
         _LIBC.mount(os.fsencode(source), place, kind.encode("ascii"), ctypes.c_ulong(flags), options.encode()), target
     )
-    _check(_LIBC.mount(None, place, None, ctypes.c_ulong(_MS_PRIVATE), None), target)
+    if not flags & MS_REMOUNT:
+        _check(_LIBC.mount(None, place, None, ctypes.c_ulong(_MS_PRIVATE), None), target)
 
 
 def unmount(target: Path) -> bool:
@@ -66,6 +68,28 @@ def unmount(target: Path) -> bool:
         raise OSError(number, os.strerror(number), str(target))
 
 
+def unmount_idle(target: Path) -> None:
+    """Take off what is mounted at `target`, so that all of it is on its device.
+
+    Raises:
+        OSError: EBUSY where somebody still has something in it open.
+    """
+    _check(_LIBC.umount2(os.fsencode(target), _UMOUNT_NOFOLLOW), target)
+
+
+def sync_file_system(path: Path) -> None:
+    """syncfs(2): all of the file system is on its device.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _check(_LIBC.syncfs(descriptor), path)
+    finally:
+        os.close(descriptor)
+
+
 def mount_overlay(layers: Sequence[Path], target: Path, folder: Path) -> None:
     """An overlay of two and more `layers`, topmost first, that cannot be written to.
 
@@ -81,7 +105,7 @@ def mount_overlay(layers: Sequence[Path], target: Path, folder: Path) -> None:
     options = f"lowerdir={':'.join(names)}"
     if len(options) > _LONGEST_OPTIONS:
         raise OSError(errno.E2BIG, f"{len(layers)} layers are too many for an overlay")
-    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    flags = MS_RDONLY | _MS_NOSUID | _MS_NODEV
     _in_thread(lambda: mount("overlay", target, "overlay", flags, options, within=folder), _CLONE_FS)
 
 
