@@ -14,14 +14,13 @@ import ctypes
 import errno
 import fcntl
 import os
-import platform
 import struct
 import threading
 from pathlib import Path
 from typing import Final
 
-from ardock.engine.host.system import Host
 from ardock.engine.snapshots.errors import told
+from ardock.engine.snapshots.place import place_of
 from ardock.model.errors import CapacityExceeded, Unsupported
 
 # linux/fs.h: struct fsxattr; the flag makes what is made in a directory belong to its project.
@@ -166,12 +165,11 @@ def _quotactl(descriptor: int, command: int, project: int, argument: bytes) -> b
 
 
 def _problem(root: Path) -> str:
-    mount = Host().mount_of(root)
-    kind = "an unknown file system" if mount is None else mount.kind
-    if mount is None or kind not in ("xfs", "ext4"):
+    place = place_of(root)
+    if place.kind not in ("xfs", "ext4"):
         return (
-            f"the size of a container's writes to disk is limited by a project quota, which the root folder's file system ({kind}) "
-            "does not have: put the root folder (--root) on XFS mounted with prjquota, or use --scratch memory"
+            "the size of a container's writes to disk is limited by a project quota, which the root folder's file system "
+            f"({place.shown}) does not have: put the root folder (--root) on XFS mounted with prjquota, or use --scratch memory"
         )
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -179,8 +177,8 @@ def _problem(root: Path) -> str:
         return ""
     except OSError as error:
         return (
-            f"project quotas are off on the root folder's file system ({kind} at {mount.target}: {error.strerror} on Linux "
-            f"{platform.release()}): mount it with prjquota, or use --scratch memory"
+            f"project quotas are off on the root folder's file system ({place.kind} at {place.target}: {error.strerror} on Linux "
+            f"{os.uname().release}): mount it with prjquota, or use --scratch memory"
         )
     finally:
         os.close(descriptor)
