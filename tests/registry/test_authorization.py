@@ -296,6 +296,14 @@ async def test_a_token_of_the_users_own_is_sent_as_it_is(proxy: Proxy) -> None:
     assert proxy.seen("HEAD")[0].headers["authorization"] == "Bearer its-own"
 
 
+async def test_what_cannot_be_sent_is_told_at_once(proxy: Proxy, waits: Waits) -> None:
+    credentials = Credentials(registry_token="a\r\nX: b")
+    async with Registries(pace=waits.pace).open(parse_reference(f"{proxy.host}/app"), credentials) as repository:
+        with pytest.raises(RegistryUnavailable, match="the request cannot be sent"):
+            await repository.exists(NOBODY)
+    assert waits.slept == []
+
+
 def test_secrets_are_not_shown() -> None:
     shown = repr(Credentials(username="alice", password="p1", identity_token="p2", registry_token="p3"))
     assert "alice" in shown

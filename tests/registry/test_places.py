@@ -61,6 +61,7 @@ def test_where_a_mirror_is(text: str, place: Place) -> None:
         RegistryOptions(mirrors={"docker.io": ("ftp://a",)}),
         RegistryOptions(mirrors={"docker.io": ("https://user:secret@a",)}),
         RegistryOptions(mirrors={"docker.io": ("https://a/path",)}),
+        RegistryOptions(mirrors={"https://docker.io": ("a",)}),
         RegistryOptions(insecure=("10.0.0.0/99",)),
         RegistryOptions(insecure=("http://a",)),
         RegistryOptions(insecure=("",)),

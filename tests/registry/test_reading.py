@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+import trio
 
 from ardock.engine.registry import Registries
 from ardock.engine.registry.repository import Repository
-from ardock.model.errors import InvalidArgument, NotFound, RegistryUnavailable, Unsupported
+from ardock.model.errors import EngineClosed, InvalidArgument, NotFound, RegistryUnavailable, Unsupported
 from ardock.model.reference import parse_reference
 from ardock.model.registry import RegistryOptions
+from tests.registry.proxy import Fault, Proxy
 from tests.registry.servers import Image, Registry, free_port
 
 LAYER = bytes(range(256)) * 16_000 + b"the end"
@@ -76,6 +78,9 @@ async def test_what_is_not_there_is_named(registry: Registry, image: Image) -> N
             await read(repository, missing)
         with pytest.raises(InvalidArgument, match="no digest"):
             await read(repository, "1")
+        for target in ("../../other/manifests/1", "sha256:../../x", "1?a=b", "sha256:" + "0" * 63, ""):
+            with pytest.raises(InvalidArgument):
+                await repository.manifest(target)
         with pytest.raises(Unsupported, match="sha384"):
             await repository.exists("sha384:" + "0" * 96)
     async with opened(Registries(), registry, "other/app") as repository:
@@ -95,3 +100,48 @@ async def test_a_registry_that_is_not_there_is_told() -> None:
     async with Registries(RegistryOptions(attempts=1)).open(parse_reference(f"{host}/app")) as repository:
         with pytest.raises(RegistryUnavailable, match=f"{host}: cannot be reached: connection refused"):
             await repository.manifest("latest")
+
+
+async def test_what_was_closed_is_not_used(registry: Registry, image: Image) -> None:
+    repository = opened(Registries(), registry)
+    async with repository:
+        await repository.manifest("1")
+    await repository.aclose()
+    assert repr(repository) == f"<Repository {registry.host}/some/app closed>"
+    with pytest.raises(EngineClosed):
+        await repository.manifest("1")
+    with pytest.raises(EngineClosed):
+        await repository.tags()
+
+
+async def test_connections_are_shared_and_closed_with_the_last_user(registry: Registry, image: Image) -> None:
+    with Proxy(registry.port) as proxy:
+        registries = Registries()
+        reference = parse_reference(f"{proxy.host}/some/app")
+        async with registries.open(reference) as first:
+            await first.manifest("1")
+            async with registries.open(reference) as second:
+                await second.manifest("1")
+            await proxy.until(1)
+            await first.manifest("1")
+        await proxy.until(0)
+        assert proxy.count("/v2/$") == 1, "what is known of the registry is kept"
+        async with registries.open(reference) as third:
+            await third.manifest("1")
+        assert proxy.count("/v2/$") == 1
+
+
+async def test_no_more_connections_than_allowed(registry: Registry, image: Image) -> None:
+    with Proxy(registry.port) as proxy:
+        proxy.faults.append(Fault("blobs", rate=20e6, times=-1))
+        async with Registries(RegistryOptions(connections=3)).open(
+            parse_reference(f"{proxy.host}/some/app")
+        ) as repository:
+            async with trio.open_nursery() as nursery:
+                for _ in range(8):
+                    nursery.start_soon(read, repository, image.layers[0], len(LAYER))
+                most = 0
+                while proxy.count("blobs") < 8:
+                    most = max(most, proxy.connections)
+                    await trio.sleep(0.01)
+        assert most == 3

@@ -163,6 +163,11 @@ def parse_reference(text: str, *, field: str = "name") -> Reference:
     return Reference(registry=registry, repository=path, tag=tag, digest=digest)
 
 
+def is_tag(text: str) -> bool:
+    """Whether it may be a tag."""
+    return _TAG.fullmatch(text) is not None
+
+
 def _split_domain(text: str) -> tuple[str, str]:
     first, slash, rest = text.partition("/")
     # A first part is a domain only where it could be no other part; else it is the user of the default registry.

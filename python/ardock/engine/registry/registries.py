@@ -39,7 +39,8 @@ class Registries:
         self._pace = pace or Pace()
         check_insecure(self.options.insecure)
         self._mirrors = {
-            name: tuple(mirror_place(each) for each in mirrors) for name, mirrors in self.options.mirrors.items()
+            _key(registry_place(name, field="mirrors")): tuple(mirror_place(each) for each in mirrors)
+            for name, mirrors in self.options.mirrors.items()
         }
         _check_numbers(self.options)
         self._hosts: dict[tuple[Place, Credentials], Host] = {}
@@ -62,10 +63,9 @@ class Registries:
         from ardock.engine.registry.repository import Repository  # noqa: PLC0415 - imported when it is needed
 
         origin = self._host(registry_place(reference.registry), credentials or ANONYMOUS)
-        mirrors = (
-            () if push else tuple(self._host(each, ANONYMOUS) for each in self._mirrors.get(reference.registry, ()))
-        )
-        used = (origin, *mirrors)
+        mirrors = () if push else self._mirrors.get(_key(origin.place), ())
+        hosts = tuple(self._host(each, ANONYMOUS) for each in mirrors)
+        used = (origin, *hosts)
         for host in used:
             host.users += 1
 
@@ -75,7 +75,7 @@ class Registries:
                 if not host.users:
                     await host.release()
 
-        return Repository(reference, origin, mirrors, release, push=push)
+        return Repository(reference, origin, hosts, release, push=push)
 
     async def login(self, server: str, credentials: Credentials) -> str:
         """See whether a registry takes these credentials.
@@ -121,6 +121,11 @@ class Registries:
         for each in idle[: len(idle) - _MOST_IDLE] if len(idle) > _MOST_IDLE else ():
             del self._hosts[each]
         return host
+
+
+def _key(place: Place) -> tuple[str, int | None]:
+    """What a registry is by whatever name: docker.io and index.docker.io are one."""
+    return place.host, place.port
 
 
 def _check_numbers(options: RegistryOptions) -> None:

@@ -22,13 +22,14 @@ from ardock.engine.registry.uploads import Opener, Upload
 from ardock.model.errors import (
     ArdockError,
     ContentDamaged,
+    EngineClosed,
     InvalidArgument,
     NotFound,
     NotPermitted,
     RegistryUnavailable,
     Unsupported,
 )
-from ardock.model.reference import Reference, parse_digest
+from ardock.model.reference import Reference, is_tag, parse_digest
 
 ResultT = TypeVar("ResultT")
 
@@ -141,6 +142,7 @@ class Repository:
             Unsupported: It is of schema 1.
             RegistryUnavailable: No host can be reached, or all go on failing.
         """
+        self._check(target)
         what = self._named(target)
         path = f"{self._path}/manifests/{target}"
         headers = {"Accept": ", ".join(accept)}
@@ -169,7 +171,7 @@ class Repository:
         Raises:
             ArdockError: As `manifest`, when a piece is asked for.
         """
-        parse_digest(digest)
+        self._check(digest, tag=False)
         path = f"{self._path}/blobs/{digest}"
         sources = [Source(host, path, min(_MIRROR_ATTEMPTS, host.options.attempts)) for host in self._mirrors]
         sources.append(Source(self._host, path, self._host.options.attempts))
@@ -185,6 +187,7 @@ class Repository:
         Raises:
             ArdockError: As `manifest`.
         """
+        self._check()
 
         async def fetch(host: Host, attempts: int | None) -> list[str]:
             return await self._tags(host, attempts)
@@ -236,7 +239,7 @@ class Repository:
         Raises:
             ArdockError: As `manifest`.
         """
-        parse_digest(digest)
+        self._check(digest, tag=False)
 
         async def use(answer: Answer) -> int:
             length = answer.header("Content-Length") or ""
@@ -263,7 +266,7 @@ class Repository:
         Raises:
             ArdockError: As `manifest`.
         """
-        parse_digest(digest)
+        self._check(digest, tag=False)
         scopes = (self._pushing, scope(source, "pull"))
         target = f"{self._path}/blobs/uploads/?{urlencode({'mount': digest, 'from': source})}"
         session = ""
@@ -307,7 +310,7 @@ class Repository:
             NotPermitted: These credentials do not suffice.
             RegistryUnavailable: The registry cannot be reached, or goes on failing.
         """
-        parse_digest(digest)
+        self._check(digest, tag=False)
         upload = Upload(
             self._host,
             f"{self._path}/blobs/uploads/",
@@ -336,6 +339,7 @@ class Repository:
             InvalidArgument: The registry refuses it as malformed.
             ArdockError: As `upload`.
         """
+        self._check(target)
         digest = target if ":" in target else f"sha256:{hashlib.sha256(data).hexdigest()}"
         what = self._named(target)
 
@@ -355,6 +359,14 @@ class Repository:
             headers={"Content-Type": media_type},
             content=data,
         )
+
+    def _check(self, target: str | None = None, *, tag: bool = True) -> None:
+        """See that this is still open, and that `target` is a digest or (`tag`) a tag: it becomes part of an address."""
+        if self._closed:
+            raise EngineClosed(f"{self!r} is used after it was closed")
+        if target is None or (tag and is_tag(target)):
+            return
+        parse_digest(target)
 
     def _named(self, target: str) -> str:
         return f"{self.reference.familiar_name}{'@' if ':' in target else ':'}{target}"

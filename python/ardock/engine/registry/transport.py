@@ -227,6 +227,9 @@ def _mapped() -> Iterator[None]:
 
     try:
         yield
+    except httpcore2.LocalProtocolError as error:
+        # Such as a header that cannot be sent; it will not become another one.
+        raise Broken("refused", f"the request cannot be sent: {error}") from error
     except (httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.ProxyError) as error:
         raise _broken(error, connecting=True) from error
     except (
