@@ -345,8 +345,15 @@ async def test_a_mirror_is_read_first_and_passed_by_where_it_fails(
         assert (await repository.manifest("1")).data == image.manifest
         assert (await repository.manifest(image.digest)).data == image.manifest
         assert await read(repository) == LAYER
+        # What is wrong with a blob, whoever holds it against its digest finds out: then the mirrors are left out.
+        assert repository.mirrored
+        count = proxy.count()
+        async with repository.blob(DIGEST, mirrors=False) as pieces:
+            assert b"".join([piece async for piece in pieces]) == LAYER
+        assert proxy.count() == count
     proxy.requests.clear()
     async with registries.open(reference, push=True) as repository:
+        assert not repository.mirrored
         assert await repository.exists(DIGEST) == len(LAYER)
     assert not proxy.requests, "a mirror is not written to, nor asked what is there"
 

@@ -39,6 +39,10 @@ class Blob:
         self.opened: list[int] = []
         self.told: list[int] = []
 
+    @staticmethod
+    def digest_of(data: bytes) -> str:
+        return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
     @asynccontextmanager
     async def open(self, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         self.opened.append(offset)

@@ -126,6 +126,11 @@ class Repository:
         """Which one."""
         return f"<Repository {self.reference.name}{' closed' if self._closed else ''}>"
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether there are mirrors that are read first."""
+        return bool(self._mirrors)
+
     # --- reading: of mirrors first ---
 
     async def manifest(self, target: str, *, accept: Sequence[str] = MANIFEST_TYPES) -> Fetched:
@@ -159,7 +164,9 @@ class Repository:
         return await self._first(fetch)
 
     @asynccontextmanager
-    async def blob(self, digest: str, size: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def blob(
+        self, digest: str, size: int | None = None, *, mirrors: bool = True
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """A blob's bytes, in pieces of 1 MiB but for the last one, NOT verified: whoever keeps them holds them against `digest`.
 
         A connection that breaks is made anew and goes on where it broke off; the bytes may come from several hosts then.
@@ -167,6 +174,7 @@ class Repository:
         Args:
             digest: The blob's.
             size: Its bytes where they are known: no more are given, and fewer are an error.
+            mirrors: Ask mirrors first. Without, after one (`mirrored`) gave other bytes than `digest` names.
 
         Raises:
             ArdockError: As `manifest`, when a piece is asked for.
@@ -174,6 +182,8 @@ class Repository:
         self._check(digest, tag=False)
         path = f"{self._path}/blobs/{digest}"
         sources = [Source(host, path, min(_MIRROR_ATTEMPTS, host.options.attempts)) for host in self._mirrors]
+        if not mirrors:
+            sources.clear()
         sources.append(Source(self._host, path, self._host.options.attempts))
         reader = BlobReader(sources, self._reading, self._named(digest), size)
         try:
