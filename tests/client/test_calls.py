@@ -11,6 +11,7 @@ from ardock.client.trio_client import RemoteEngine, connect
 from ardock.model import errors
 from ardock.model.container import Listing
 from ardock.model.records import RunResult
+from ardock.model.registry import Credentials
 from ardock.model.spec import ContainerSpec
 from ardock.protocol.methods import PROTOCOL, WAIT, Wait
 from tests.client.server import ENGINE, Peer, ScriptedServer
@@ -55,6 +56,22 @@ async def test_a_run_is_one_message_each_way(server: ScriptedServer, nursery: tr
             "max_output": 5,
         }
     ]
+
+
+async def test_credentials_are_tried_by_the_engine(server: ScriptedServer, nursery: trio.Nursery) -> None:
+    seen: list[dict[str, object]] = []
+
+    async def script() -> None:
+        async with server.expecting() as peer:
+            number, params = await peer.call("registry.login")
+            seen.append(params)
+            await peer.reply(number, {"identity_token": "a token"})
+            await peer.until_lost()
+
+    nursery.start_soon(script)
+    async with connect(server.path) as engine:
+        assert await engine.login("docker.io", Credentials(username="alice", password="secret")) == "a token"
+    assert seen == [{"server": "docker.io", "credentials": {"username": "alice", "password": "secret"}}]
 
 
 async def test_long_output_comes_beside_the_result(server: ScriptedServer, nursery: trio.Nursery) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ardock.engine.registry import Registries
 from ardock.engine.registry.places import (
@@ -188,6 +190,23 @@ def test_a_proxy_that_cannot_be_asked_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="HTTPS_PROXY is no address") as caught:
         proxy_of(origin, {"HTTPS_PROXY": "http://me:secret@a:99999"})
     assert "secret" not in caught.value.message
+
+
+@given(st.text(max_size=20) | st.text("a.:[]/@?#%0-", max_size=20))
+def test_any_text_is_a_registry_or_refused(text: str) -> None:
+    for place in (registry_place, mirror_place):
+        try:
+            found = place(text)
+        except InvalidArgument:
+            continue
+        assert found.host
+        assert origin_of(f"{found.origin('https')}/v2/") is not None
+
+
+@given(st.text(max_size=30) | st.text("a.:[]/@?#%0-hts", max_size=30))
+def test_any_location_leads_somewhere_or_is_refused(text: str) -> None:
+    hop = redirected("https://a:5000/v2/x", text, ())
+    assert isinstance(hop, str) or (hop.origin.scheme == "https" and hop.same == (hop.origin == ("https", "a", 5000)))
 
 
 async def test_a_closed_engine_opens_nothing() -> None:

@@ -163,7 +163,7 @@ class Transport:
                 },
             )
         except (TypeError, ValueError) as error:
-            raise Broken("broken", f"{url[:200]!r} is no address: {error}") from error
+            raise Broken("refused", f"the request cannot be sent: {error}") from error
         with _mapped():
             return Answer(url, await pool.handle_async_request(request))
 

@@ -1,0 +1,66 @@
+"""Being cancelled at any moment leaves nothing: no connection, no task, no generator that is collected later."""
+
+from __future__ import annotations
+
+import gc
+import random
+
+import pytest
+import trio
+
+from ardock.engine.registry import Registries
+from ardock.engine.registry.pace import Pace
+from ardock.engine.registry.repository import Repository
+from ardock.model.reference import parse_reference
+from ardock.model.registry import Credentials
+from tests.registry.proxy import Fault, Proxy
+from tests.registry.servers import PASSWORD, USERNAME
+from tests.registry.test_writing import MIB, Blob
+from tests.registry.tokens import token_registry
+
+
+async def everything(repository: Repository, seed: int) -> None:
+    """Whatever a push and a pull do, at once."""
+    blob = Blob(f"cancelled {seed}", 2 * MIB)
+
+    async def read() -> None:
+        async with repository.blob(blob.digest, blob.size) as pieces:
+            async for _ in pieces:
+                await trio.lowlevel.checkpoint()
+
+    await repository.exists(blob.digest)
+    await repository.mount(blob.digest, "public/other")
+    await blob.upload(repository)
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(read)
+
+
+@pytest.mark.timeout(180)
+async def test_nothing_is_left_wherever_it_is_cancelled() -> None:
+    credentials = Credentials(username=USERNAME, password=PASSWORD)
+    random.seed(7)
+
+    async def sleep(seconds: float) -> None:
+        await trio.sleep(seconds / 50)
+
+    pace = Pace(sleep=sleep)
+    with token_registry() as (registry, _), Proxy(registry.port) as proxy:
+        reference = parse_reference(f"{proxy.host}/cancelled/app")
+
+        async def once(seed: int, after: float) -> bool:
+            proxy.faults[:] = [Fault("blobs/sha256", cut_after=MIB), Fault("^PUT", cut_request_after=MIB)]
+            async with Registries(pace=pace).open(reference, credentials, push=True) as repository:
+                with trio.move_on_after(after) as scope:
+                    await everything(repository, seed)
+            await proxy.until(0)
+            return scope.cancelled_caught
+
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        started = trio.current_time()
+        assert not await once(0, 60)
+        whole = trio.current_time() - started
+        cancelled = sum([await once(seed, random.uniform(0, whole)) for seed in range(1, 21)])
+        assert cancelled > 5
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+        gc.collect()
