@@ -11,7 +11,7 @@ that waits (`wait`, `logs`, `attach`, `subscribe`, `stop`) leaves the container 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,18 @@ from trio.abc import ReceiveStream, SendStream, Stream
 
 from ardock.model.container import ContainerInfo, Created, EngineInfo, Filters, Listing, WaitCondition
 from ardock.model.events import Cursor, EventItem
-from ardock.model.image import ImageInfo
+from ardock.model.image import (
+    Change,
+    DiskUsage,
+    HistoryEntry,
+    ImageDetails,
+    ImageInfo,
+    Loaded,
+    Progress,
+    Pruned,
+    Pushed,
+    StoreCheck,
+)
 from ardock.model.logs import LogItem, LogQuery
 from ardock.model.records import ExitRecord, RunResult, Timings
 from ardock.model.registry import Credentials
@@ -29,6 +40,7 @@ from ardock.model.spec import ContainerOptions, ContainerSpec, ExecSpec
 from ardock.model.volume import PrunedVolumes, VolumeInfo
 
 DEFAULT_MAX_OUTPUT = 1 << 20
+OnProgress = Callable[[Progress], None]
 
 
 class Closing(Protocol):
@@ -278,6 +290,36 @@ class Containers(Protocol):
     async def resize(self, ref: str, rows: int, columns: int, *, exec_id: str | None = None) -> None:
         """Set the size of its terminal, or of that of one of its execs."""
 
+    async def commit(
+        self,
+        ref: str,
+        name: str = "",
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+    ) -> ImageInfo:
+        """Make an image of what a container has written, on top of its own.
+
+        Args:
+            ref: The container, running or not.
+            name: ``name[:tag]``; empty gives it none.
+            author: Who.
+            message: Comment of its history.
+            changes: Instructions of a Dockerfile that set the configuration, such as ``CMD ["sh"]``.
+            pause: Freeze the container meanwhile, so that its files fit each other.
+
+        Raises:
+            InvalidArgument: It stands on no image, or a change is malformed.
+        """
+
+    async def diff(self, ref: str) -> Sequence[Change]:
+        """How its root differs from what it stands on, in the order of the paths."""
+
+    def export(self, ref: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Its root file system as a tar, in pieces; without what is mounted in it."""
+
 
 class Events(Protocol):
     """The journal of one engine."""
@@ -305,24 +347,118 @@ class Events(Protocol):
 
 
 class Images(Protocol):
-    """Named root file systems of one engine."""
+    """The images of one engine. ``ref`` is a name (``name[:tag][@digest]``), an id, or a prefix of an id that fits no other.
 
-    async def import_tree(self, path: str | Path, name: str) -> ImageInfo:
-        """Copy a directory of the engine's machine, or unpack an uncompressed tar there, as the image `name`."""
+    `progress` is called in the caller's task with what has changed, some times a second; what it raises ends the call.
+    """
 
-    async def import_tar(self, chunks: AsyncIterator[bytes], name: str) -> ImageInfo:
-        """Unpack an uncompressed tar that comes in pieces."""
+    async def pull(
+        self,
+        ref: str,
+        *,
+        platform: str = "",
+        credentials: Credentials | None = None,
+        progress: OnProgress | None = None,
+    ) -> ImageInfo:
+        """Fetch an image from its registry, and give it its name. What is here already is not fetched again.
+
+        Cancelled, nothing of it is kept that no other call or image needs.
+
+        Args:
+            ref: ``[registry/]name[:tag][@digest]``; no tag and no digest is ``latest``.
+            platform: ``os[/architecture[/variant]]``; empty is this machine's.
+            credentials: For the registry; None is anonymous.
+            progress: Told how far it is.
+
+        Raises:
+            InvalidArgument: `ref` or `platform` is malformed.
+            NotFound: The registry has no such image, or not for the platform.
+            NotPermitted: The registry wants (other) credentials.
+            RegistryUnavailable: It cannot be reached, or breaks.
+            ContentDamaged: What came is not what its digest says; nothing of it is kept.
+            Unsupported: It is in a format that is not taken (such as schema 1).
+            DiskFull: Nothing of it is left.
+        """
+
+    async def push(
+        self, ref: str, *, credentials: Credentials | None = None, progress: OnProgress | None = None
+    ) -> Pushed:
+        """Send the image of that name to its registry; errors as `pull`, and NotFound: there is no such image here."""
+
+    async def tag(self, ref: str, name: str) -> None:
+        """Give an image another name, which moves from the image that has it."""
+
+    async def load(
+        self,
+        source: str | Path | AsyncIterator[bytes],
+        *,
+        platform: str = "",
+        progress: OnProgress | None = None,
+    ) -> Sequence[Loaded]:
+        """Take over the images of an archive: an OCI layout (as a folder of the engine's machine or a tar) or Docker's.
+
+        Args:
+            source: A path on the engine's machine, or the tar's bytes, plain or compressed with gzip or zstd.
+            platform: Of an image of several, only this one; empty is this machine's.
+            progress: Told how far it is.
+
+        Raises:
+            InvalidArgument: It is no such archive, or is damaged; nothing of it is kept.
+            As `import_tree` for the rest.
+        """
+
+    def save(self, refs: Sequence[str], *, platform: str = "") -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Images as one tar that is both an OCI layout and what ``docker load`` takes, in pieces."""
+
+    async def import_tree(
+        self, path: str | Path, name: str, *, changes: Sequence[str] = (), message: str = "", platform: str = ""
+    ) -> ImageInfo:
+        """Make an image of one layer of a directory of the engine's machine, or of a tar there.
+
+        Args:
+            path: Absolute.
+            name: ``name[:tag]``; empty gives it none.
+            changes: Instructions of a Dockerfile that set the configuration, such as ``CMD ["sh"]``.
+            message: Comment of its history.
+            platform: ``os[/architecture[/variant]]``; empty is this machine's.
+        """
+
+    async def import_tar(
+        self,
+        chunks: AsyncIterator[bytes],
+        name: str,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+    ) -> ImageInfo:
+        """As `import_tree`, of a tar that comes in pieces, plain or compressed with gzip or zstd."""
 
     async def list(self) -> Sequence[ImageInfo]:
         """All of them, newest first."""
 
-    async def inspect(self, ref: str) -> ImageInfo:
-        """One, by name or by (a prefix of) its id."""
+    async def inspect(self, ref: str) -> ImageDetails:
+        """All about one."""
+
+    async def history(self, ref: str) -> Sequence[HistoryEntry]:
+        """How one was made, the last step first."""
 
     async def remove(self, ref: str, *, force: bool = False) -> Sequence[str]:
         """Take a name off an image, and remove the image with its last one; what was done, as Docker tells it.
 
         Conflict: a container uses it and `force` is not given.
+        """
+
+    async def prune(self, *, all: bool = False, filters: Filters | None = None) -> Pruned:  # noqa: A002 - Docker's name
+        """Remove images without a name, or with `all` every image that no container uses.
+
+        Filters are Docker's: ``until`` (ns since 1970), ``label``, ``label!``.
+        """
+
+    async def check(self, *, progress: OnProgress | None = None) -> StoreCheck:
+        """Take the digest of everything that is stored, and build the index anew from it (``ardock image fsck``).
+
+        What is damaged is removed where it can be had again (an unpacked layer whose blob is whole), and told.
         """
 
 
@@ -446,3 +582,6 @@ class Engine(Protocol):
 
     async def info(self) -> EngineInfo:
         """About the engine."""
+
+    async def disk_usage(self) -> DiskUsage:
+        """Where the disk's room went."""

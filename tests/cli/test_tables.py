@@ -224,7 +224,7 @@ def test_rename(engine: FakeEngine) -> None:
         (["inspect", "--type", "network", "x"], 'invalid argument "network" for "--type" flag: there are no networks yet'),
         (["volume", "ls", "x"], "volume ls accepts no arguments: x"),
         (["image", "frob"], "unknown command: ardock image frob (see 'ardock image --help')"),
-        (["image", "ls", "-f", "foo=1"], 'invalid argument "foo=1" for "-f, --filter" flag: invalid filter \'foo\': give dangling or reference'),
+        (["image", "ls", "-f", "foo=1"], 'invalid argument "foo=1" for "-f, --filter" flag: invalid filter \'foo\': give dangling, reference, label, before, since or until'),
         (["create"], "give an image, or a root file system and a command: ardock create [--rootfs PATH | IMAGE] COMMAND [ARG...]"),
         (["create", "-d", "image", "x"], "unknown shorthand flag: 'd' in -d"),
     ],
@@ -279,7 +279,7 @@ def inspected(engine: FakeEngine, refs: dict[str, str]) -> None:
         request = engine.expect("images.inspect")
         ref = request.params["ref"]
         if refs[ref] == "image":
-            request.reply(id=f"sha256:{OTHER}", names=[f"{ref}:latest"])
+            request.reply(info={"id": f"sha256:{OTHER}", "names": [f"{ref}:latest"]}, config={})
         else:
             request.fail("not_found", f"no such image: {ref}")
     for _ in [kind for kind in refs.values() if kind in {"volume", "nothing"}]:
@@ -434,7 +434,7 @@ def test_image_rm_tells_what_was_done(engine: FakeEngine) -> None:
 def test_image_inspect_looks_for_no_container(engine: FakeEngine) -> None:
     with ardock(engine, "image", "inspect", "base", "-f", "{{.Id}}") as process:
         engine.expect("engine.info").reply(id="deadbeef")
-        engine.expect("images.inspect").reply(id=f"sha256:{ID}", names=["base:latest"])
+        engine.expect("images.inspect").reply(info={"id": f"sha256:{ID}", "names": ["base:latest"]}, config={})
         assert end(process) == (0, f"sha256:{ID}\n".encode(), b"")
 
 

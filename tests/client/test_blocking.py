@@ -20,7 +20,7 @@ from ardock.model import errors
 from ardock.model.logs import LogRecord
 from ardock.model.records import ExitRecord
 from ardock.model.spec import ContainerSpec
-from ardock.protocol import methods
+from ardock.protocol import image_methods, methods
 from ardock.protocol.methods import Started
 from ardock.protocol.session import Bytes, End
 
@@ -94,7 +94,7 @@ def test_nothing_blocks_unless_asked_to(both: Both) -> None:
     """A peer that does not read: what the socket does not take is kept, and goes when it does."""
     client, peer = both
     client.feed()  # nothing is there
-    sent = [client.begin(methods.IMAGE, methods.ImageRef(ref="x" * 100_000)) for _ in range(20)]
+    sent = [client.begin(image_methods.IMAGE, image_methods.ImageRef(ref="x" * 100_000)) for _ in range(20)]
     too_much = client.unsent
     assert too_much
     got: list[int] = []

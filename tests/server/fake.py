@@ -15,12 +15,13 @@ from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_on
 from ardock.model.container import ContainerInfo, ContainerSummary, Created, EngineInfo, Filters, Listing, WaitCondition
 from ardock.model.errors import ArdockError, Cancelled, CommandNotFound, Conflict, InvalidArgument, NotFound
 from ardock.model.events import Cursor, Event, EventItem
-from ardock.model.image import ImageInfo
+from ardock.model.image import Change, DiskUsage, ImageInfo
 from ardock.model.logs import LogItem, LogQuery
 from ardock.model.records import ExitRecord, RunResult, Timings
 from ardock.model.registry import Credentials
 from ardock.model.spec import ContainerSpec, ExecSpec
 from ardock.server.served import Done
+from tests.server.fake_images import FakeImages
 
 ID = "c" * 64
 
@@ -277,6 +278,32 @@ class FakeContainers:
         finally:
             self.engine.tell("log closed")
 
+    async def commit(
+        self,
+        ref: str,
+        name: str = "",
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+    ) -> ImageInfo:
+        self.engine.tell(f"commit {ref} {name} {author} {message} {list(changes)} {pause}")
+        return ImageInfo(id="sha256:" + "3" * 64)
+
+    async def diff(self, ref: str) -> Sequence[Change]:
+        if ref != "one":
+            raise NotFound(f"no such container: {ref}")
+        return [Change("A", f"/{number}") for number in range(20_000)]
+
+    @asynccontextmanager
+    async def export(self, ref: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"tar of "
+            yield ref.encode()
+
+        yield pieces()
+
     async def attach(
         self, ref: str, *, stdin: bool = False, stdout: bool = True, stderr: bool = True
     ) -> FakeAttachment:
@@ -338,26 +365,6 @@ class FakeEvents:
         yield found
 
 
-class FakeImages:
-    async def import_tree(self, path: str | Path, name: str) -> ImageInfo:
-        return ImageInfo(id="sha256:" + "0" * 64, names=(f"{name}:latest",), size=1)
-
-    async def import_tar(self, chunks: AsyncIterator[bytes], name: str) -> ImageInfo:
-        size = 0
-        async for chunk in chunks:
-            size += len(chunk)
-        return ImageInfo(id="sha256:" + "0" * 64, names=(f"{name}:latest",), size=size)
-
-    async def list(self) -> list[ImageInfo]:
-        return []
-
-    async def inspect(self, ref: str) -> ImageInfo:
-        raise NotFound(f"no such image: {ref}")
-
-    async def remove(self, ref: str, *, force: bool = False) -> Sequence[str]:
-        return [f"Untagged: {ref}"]
-
-
 class FakeRequests:
     def __init__(self) -> None:
         self.results: dict[str, bytes] = {}
@@ -383,8 +390,11 @@ class FakeEngine:
         self.news = trio.lowlevel.ParkingLot()
         self.containers = FakeContainers(self)
         self.events = FakeEvents()
-        self.images = FakeImages()
+        self.images = FakeImages(self.tell)
         self.requests = FakeRequests()
+
+    async def disk_usage(self) -> DiskUsage:
+        return DiskUsage(layers_size=9)
 
     async def info(self) -> EngineInfo:
         return EngineInfo(id=self.id)

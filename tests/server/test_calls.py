@@ -11,7 +11,7 @@ import trio
 
 from ardock.model.errors import Cancelled, CommandNotFound, Conflict, DeadlineExceeded, NotFound
 from ardock.model.logs import LogRecord
-from ardock.protocol.methods import METHODS
+from ardock.protocol.catalogue import METHODS
 from ardock.protocol.session import MAX_FRAME, WINDOW, Bytes, End, Items
 from ardock.server import serving
 from ardock.server.bindings import BINDINGS

@@ -1,4 +1,4 @@
-"""Containers and images as Docker shows them; the fields are those that a dockerd gave (API 1.41 and 1.50)."""
+"""Containers as Docker shows them; the fields are those that a dockerd gave (API 1.41 and 1.50)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ from typing import Any
 
 import pytest
 
-from ardock.docker.inspect import container_json, image_json
-from ardock.docker.listing import (
-    PS_HEADINGS,
-    ImageRow,
-    Moment,
-    PsRow,
-    check_image_filter,
-    image_rows,
-)
+from ardock.docker.inspect import container_json
+from ardock.docker.listing import PS_HEADINGS, Moment, PsRow
 from ardock.docker.times import SECOND
 from ardock.docker.values import encode, encode_indented
 from ardock.engine.containers.plan import plan
 from ardock.engine.containers.resolved import Placement, Resolved, User
 from ardock.engine.facts import Facts
 from ardock.model.container import ContainerInfo, ContainerSummary, Status
-from ardock.model.image import ImageInfo
 from ardock.model.records import ExitRecord, Timings
 from ardock.model.spec import ContainerSpec, Device, LogOptions, Mount, ThrottleDevice, Ulimit, WeightDevice
 
@@ -304,52 +296,3 @@ def test_a_row_has_dockers_columns() -> None:
     assert callable(label)
     assert (label("a"), label("no")) == ("b", "")
     assert PsRow(container, Moment(NOW), truncate=False).struct()["ID"] == ID
-
-
-# Images.
-
-IMAGE = ImageInfo(
-    id="sha256:" + ID, names=("one:latest", "reg.io:5/two:v1"), created_at=NOW - 600 * SECOND, size=1984172, files=7
-)
-NAMELESS = ImageInfo(id="sha256:" + "f" * 64, created_at=NOW, size=5)
-
-
-def test_an_image_has_a_line_for_each_name() -> None:
-    rows = [row.struct() for row in image_rows([IMAGE, NAMELESS], {}, now=NOW, truncate=True)]
-    assert [(row["Repository"], row["Tag"], row["ID"], row["CreatedSince"], row["Size"]) for row in rows] == [
-        ("one", "latest", ID[:12], "10 minutes ago", "1.98MB"),
-        ("reg.io:5/two", "v1", ID[:12], "10 minutes ago", "1.98MB"),
-        ("<none>", "<none>", "f" * 12, "Less than a second ago", "5B"),
-    ]
-    assert ImageRow(IMAGE, "one:latest", NOW, truncate=False).struct()["ID"] == "sha256:" + ID
-
-
-@pytest.mark.parametrize(
-    ("filters", "names"),
-    [
-        ({"dangling": ("true",)}, [""]),
-        ({"dangling": ("false",)}, ["one:latest", "reg.io:5/two:v1"]),
-        ({"reference": ("one",)}, ["one:latest"]),
-        ({"reference": ("one:latest",)}, ["one:latest"]),
-        ({"reference": ("*two*",)}, ["reg.io:5/two:v1"]),
-        ({"reference": ("one", "reg.io:5/*")}, ["one:latest", "reg.io:5/two:v1"]),
-        ({"reference": ("none",)}, []),
-    ],
-)
-def test_images_are_filtered(filters: dict[str, tuple[str, ...]], names: list[str]) -> None:
-    assert [row.name for row in image_rows([IMAGE, NAMELESS], filters, now=NOW, truncate=True)] == names
-
-
-@pytest.mark.parametrize(("name", "value"), [("foo", "x"), ("dangling", "perhaps")])
-def test_a_filter_of_images_that_is_none_is_refused(name: str, value: str) -> None:
-    with pytest.raises(ValueError, match=f"invalid filter '{name}"):
-        check_image_filter(name, value)
-
-
-def test_an_image_is_shown_in_dockers_shape() -> None:
-    image = json.loads(encode(image_json(IMAGE, architecture="x86_64")))
-    assert image["Id"] == "sha256:" + ID
-    assert image["RepoTags"] == ["one:latest", "reg.io:5/two:v1"]
-    assert (image["Architecture"], image["Os"], image["Size"]) == ("amd64", "linux", 1984172)
-    assert image["RootFS"] == {"Type": "layers", "Layers": ["sha256:" + ID]}
-    assert image["Ardock"] == {"Files": 7}

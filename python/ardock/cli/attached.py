@@ -472,4 +472,4 @@ def _front(
 
 def stop_words(spec: ContainerSpec) -> str:
     """What stopping the container means."""
-    return f"{spec.stop_signal}, then SIGKILL after {spec.stop_timeout:g} seconds"
+    return f"{spec.stop_signal or 'SIGTERM'}, then SIGKILL after {spec.stop_timeout:g} seconds"

@@ -31,7 +31,7 @@ def run(settings: Settings, _values: Values, arguments: list[str]) -> int:
     """Run the command line; the exit code."""
     check_count("image import", arguments, 2, 2)
     from ardock.cli.connection import connected
-    from ardock.protocol.methods import IMPORT, ImportImage
+    from ardock.protocol.image_methods import IMPORT, ImportImage
 
     source, name = arguments
     if source == "-":
@@ -55,7 +55,7 @@ def _from_stdin(engine: Connection, name: str) -> ImageInfo:
 
     A lost connection ends it: what was read of a pipe cannot be read again.
     """
-    from ardock.protocol.methods import IMPORT, ImportImage
+    from ardock.protocol.image_methods import IMPORT, ImportImage
 
     client = engine.client
     call = client.begin(IMPORT, ImportImage(name=name))

@@ -25,7 +25,7 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     """Run the command line; the exit code."""
     check_count("image rm", arguments, 1)
     from ardock.model.errors import NotFound
-    from ardock.protocol.methods import REMOVE_IMAGE, RemoveImage
+    from ardock.protocol.image_methods import REMOVE_IMAGE, RemoveImage
 
     force = values.on(FORCE)
     return each(

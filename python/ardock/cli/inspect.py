@@ -84,10 +84,12 @@ def _print(found: Sequence[Struct], form: Form | None) -> None:
 
 
 def _look(engine: Connection, refs: Sequence[str], kind: str) -> list[Struct | ArdockError]:
-    from ardock.docker.inspect import container_json, image_json
+    from ardock.docker.images import image_json
+    from ardock.docker.inspect import container_json
     from ardock.docker.volumes import volume_json
     from ardock.model.errors import ArdockError, NotFound
-    from ardock.protocol.methods import IMAGE, INFO, INSPECT, VOLUME, ImageRef, NoParams, Ref, VolumeRef
+    from ardock.protocol.image_methods import IMAGE, ImageRef
+    from ardock.protocol.methods import INFO, INSPECT, VOLUME, NoParams, Ref, VolumeRef
 
     about = engine.call(INFO, NoParams())
     answers: list[Struct | ArdockError] = [NotFound(f"no such object: {ref}") for ref in refs]
@@ -103,7 +105,7 @@ def _look(engine: Connection, refs: Sequence[str], kind: str) -> list[Struct | A
         images = call_all(engine, [(IMAGE, ImageRef(ref=refs[place])) for place in open_places])
         for place, image in zip(open_places, images, strict=True):
             if not isinstance(image, ArdockError):
-                answers[place] = image_json(image, architecture=about.architecture)
+                answers[place] = image_json(image)
             elif kind == "image" or not isinstance(image, NotFound):
                 answers[place] = image
     if kind in {"", "volume"}:

@@ -12,14 +12,16 @@ from ardock.client.following import follow_log
 from ardock.client.remote import Remote, mistaken
 from ardock.client.running import Attachment, RunningContainer, RunningProgram
 from ardock.client.streams import ChannelCall
+from ardock.client.transfers import collect, download
 from ardock.interface import DEFAULT_MAX_OUTPUT
 from ardock.model.container import ContainerInfo, Created, Filters, Listing, WaitCondition
 from ardock.model.errors import InvalidArgument, MalformedRequest
+from ardock.model.image import Change, ImageInfo
 from ardock.model.logs import LogItem, LogQuery
 from ardock.model.making import check_max_output, make_exec_spec, make_spec
 from ardock.model.records import ExitRecord, RunResult
 from ardock.model.spec import ContainerOptions, ContainerSpec, ExecSpec
-from ardock.protocol import methods
+from ardock.protocol import image_methods, methods
 from ardock.protocol.methods import Method, Outcome, Params
 from ardock.protocol.outcomes import to_result
 from ardock.protocol.session import MAX_FRAME
@@ -173,6 +175,30 @@ class Containers:
     async def resize(self, ref: str, rows: int, columns: int, *, exec_id: str | None = None) -> None:
         """Set the size of its terminal, or of that of one of its execs."""
         await self._remote.change(methods.RESIZE, methods.Resize(ref=ref, rows=rows, columns=columns, exec_id=exec_id))
+
+    async def commit(
+        self,
+        ref: str,
+        name: str = "",
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+    ) -> ImageInfo:
+        """Make an image of what a container has written, on top of its own."""
+        params = image_methods.Commit(
+            ref=ref, name=name, author=author, message=message, changes=tuple(changes), pause=pause
+        )
+        return await self._remote.change(image_methods.COMMIT, params)
+
+    async def diff(self, ref: str) -> Sequence[Change]:
+        """How its root differs from what it stands on, in the order of the paths."""
+        return await collect(self._remote, image_methods.DIFF, image_methods.ContainerRef(ref=ref), Change)
+
+    def export(self, ref: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Its root file system as a tar, in pieces; without what is mounted in it."""
+        return download(self._remote, image_methods.EXPORT, image_methods.ContainerRef(ref=ref))
 
     async def _outcome(self, method: Method[Outcome], params: Params) -> RunResult:
         remote = self._remote

@@ -15,7 +15,9 @@ from ardock.client.line import Line, open_line
 from ardock.client.remote import Remote
 from ardock.client.volumes import Volumes
 from ardock.model.container import EngineInfo
+from ardock.model.image import DiskUsage
 from ardock.model.registry import Credentials
+from ardock.protocol.image_methods import DISK_USAGE
 from ardock.protocol.methods import INFO, LOGIN, Login, Method, NoParams, Params
 
 ResultT = TypeVar("ResultT")
@@ -52,6 +54,10 @@ class RemoteEngine:
     async def login(self, server: str, credentials: Credentials) -> str:
         """See whether a registry takes these credentials; the identity token that stands for them, else empty."""
         return (await self.call(LOGIN, Login(server=server, credentials=credentials))).identity_token
+
+    async def disk_usage(self) -> DiskUsage:
+        """Where the disk's room went."""
+        return await self.call(DISK_USAGE, NoParams())
 
     async def call(self, method: Method[ResultT], params: Params) -> ResultT:
         """Any method of `ardock.protocol.methods` that has no streams, with a deadline or a request id of one's own.

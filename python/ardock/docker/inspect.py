@@ -1,4 +1,4 @@
-"""Containers and images as `docker inspect` shows them (Docker Engine API, ``ContainerInspect`` and ``ImageInspect``).
+"""Containers as `docker inspect` shows them (Docker Engine API, ``ContainerInspect``).
 
 What Docker has no word for is under ``Ardock``. The order of the fields is Docker's.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from ardock.docker.config import health, places, ports
 from ardock.docker.host_config import host_config, mount_points
-from ardock.docker.times import NEVER, rfc3339_nano
+from ardock.docker.times import rfc3339_nano
 from ardock.docker.values import NilList, NilMap, OpenMap, Struct, string_map, strings
 from ardock.model.container import ContainerInfo, Status
-from ardock.model.image import ImageInfo
 from ardock.model.records import Timings
 
 # Docker has no state in between: until its program runs a container is created, or exited as before.
@@ -37,8 +37,8 @@ def container_json(info: ContainerInfo, *, root: str = "") -> Struct:
     return {
         "Id": info.id,
         "Created": rfc3339_nano(info.created_at),
-        "Path": spec.argv[0] if spec.argv else "",
-        "Args": list(spec.argv[1:]),
+        "Path": spec.command[0] if spec.command else "",
+        "Args": list(spec.command[1:]),
         "State": _state(info),
         "Image": info.image_id,
         "ResolvConfPath": "",
@@ -88,20 +88,23 @@ def _config(info: ContainerInfo) -> Struct:
         "AttachStdin": False,
         "AttachStdout": False,
         "AttachStderr": False,
+        **({"ExposedPorts": ports(spec.exposed_ports)} if spec.exposed_ports else {}),
         "Tty": spec.tty,
         "OpenStdin": spec.stdin_open,
         "StdinOnce": False,
         "Env": strings([f"{name}={value}" for name, value in spec.env.items()]),
-        "Cmd": list(spec.argv),
+        # Docker's is nil where all of the command is the entrypoint.
+        "Cmd": strings(spec.argv),
+        **({"Healthcheck": health(spec.healthcheck)} if spec.healthcheck is not None else {}),
         "Image": spec.image or spec.rootfs or "",
         "Volumes": _anonymous_volumes(info),
         "WorkingDir": spec.cwd,
-        "Entrypoint": NilList(),
+        "Entrypoint": strings(spec.entrypoint or ()),
         "OnBuild": NilList(),
         "Labels": string_map(spec.labels),
     }
     # Docker leaves these out where they are the default.
-    if spec.stop_signal != "SIGTERM":
+    if spec.stop_signal is not None:
         config["StopSignal"] = str(spec.stop_signal)
     if spec.stop_timeout != 10:
         config["StopTimeout"] = _whole(spec.stop_timeout)
@@ -110,8 +113,8 @@ def _config(info: ContainerInfo) -> Struct:
 
 def _anonymous_volumes(info: ContainerInfo) -> OpenMap:
     """Docker keeps where they are, of the user's ``-v PATH`` as of the image's."""
-    places = [mount.target for mount in info.spec.mounts if mount.anonymous]
-    return OpenMap({place: OpenMap() for place in places}) if places else NilMap()
+    anonymous = [mount.target for mount in info.spec.mounts if mount.anonymous]
+    return places(anonymous) if anonymous else NilMap()
 
 
 def _whole(number: float) -> int | float:
@@ -168,33 +171,6 @@ def _ardock(info: ContainerInfo) -> Struct:
 def _timings(timings: Timings) -> Struct:
     """µs of each part of the launch."""
     return {name.capitalize(): getattr(timings, name) for name in timings.__struct_fields__}
-
-
-def image_json(info: ImageInfo, *, architecture: str = "") -> Struct:
-    """An image as `docker image inspect` shows it.
-
-    Args:
-        info: The image.
-        architecture: The engine's machine, in the kernel's word; images are not yet told apart by it.
-    """
-    created = rfc3339_nano(info.created_at)
-    return {
-        "Id": info.id,
-        "RepoTags": list(info.names),
-        "RepoDigests": [],
-        "Parent": "",
-        "Comment": "",
-        "Created": created,
-        "Author": "",
-        "Config": {"Env": NilList(), "Cmd": NilList(), "WorkingDir": "", "Entrypoint": NilList(), "Labels": NilMap()},
-        "Architecture": go_architecture(architecture),
-        "Os": "linux",
-        "Size": info.size,
-        "GraphDriver": {"Data": NilMap(), "Name": "overlay2"},
-        "RootFS": {"Type": "layers", "Layers": [info.id]},
-        "Metadata": {"LastTagTime": created if info.names else NEVER},
-        "Ardock": {"Files": info.files},
-    }
 
 
 def go_architecture(machine: str) -> str:

@@ -1,17 +1,15 @@
-"""Containers and images as lines of `docker ps` and `docker image ls`: Docker's columns and their values."""
+"""Containers as lines of `docker ps`: Docker's columns and their values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
 from ardock.docker.inspect import docker_status
 from ardock.docker.text import ellipsis, go_quoted
-from ardock.docker.times import human_duration, human_size, local_time
+from ardock.docker.times import human_duration, local_time
 from ardock.docker.values import Struct
-from ardock.model.container import ContainerSummary, Filters
-from ardock.model.image import ImageInfo
+from ardock.model.container import ContainerSummary
 
 # docker/cli, formatter.ContainerContext.
 PS_HEADINGS: Final = {
@@ -32,21 +30,6 @@ PS_HEADINGS: Final = {
     "Status": "STATUS",
 }
 PS_TABLE: Final = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
-# docker/cli, formatter.imageContext.
-IMAGE_HEADINGS: Final = {
-    "Containers": "CONTAINERS",
-    "CreatedAt": "CREATED AT",
-    "CreatedSince": "CREATED",
-    "Digest": "DIGEST",
-    "ID": "IMAGE ID",
-    "Repository": "REPOSITORY",
-    "SharedSize": "SHARED SIZE",
-    "Size": "SIZE",
-    "Tag": "TAG",
-    "UniqueSize": "UNIQUE SIZE",
-    "VirtualSize": "SIZE",
-}
-IMAGE_TABLE: Final = ("Repository", "Tag", "ID", "CreatedSince", "Size")
 
 
 class Moment(NamedTuple):
@@ -164,82 +147,3 @@ _PS_FIELDS: Final[dict[str, Callable[[PsRow], object]]] = {
     "State": _state,
     "Status": _status,
 }
-
-
-class ImageRow(NamedTuple):
-    """A line of `image ls`: one name of an image, or an image without a name.
-
-    Attributes:
-        image: What it is about.
-        name: ``repository:tag``; empty where it has none.
-        now: Wall clock when it is shown, ns since 1970.
-        truncate: The id is shortened.
-    """
-
-    image: ImageInfo
-    name: str
-    now: int
-    truncate: bool = True
-
-    def cells(self, names: Sequence[str]) -> list[str]:
-        """Some columns, of those that `IMAGE_HEADINGS` names."""
-        struct = self.struct()
-        return [str(struct[name]) for name in names]
-
-    @property
-    def short_id(self) -> str:
-        """The id as it is shown."""
-        return self.image.id.removeprefix("sha256:")[:12] if self.truncate else self.image.id
-
-    def struct(self) -> Struct:
-        """All columns."""
-        image = self.image
-        repository, _, tag = self.name.rpartition(":")
-        size = human_size(image.size)
-        return {
-            "Containers": "N/A",
-            "CreatedAt": local_time(image.created_at),
-            "CreatedSince": f"{human_duration(self.now - image.created_at)} ago",
-            "Digest": "<none>",
-            "ID": self.short_id,
-            "Repository": repository or "<none>",
-            "SharedSize": "N/A",
-            "Size": size,
-            "Tag": tag or "<none>",
-            "UniqueSize": "N/A",
-            "VirtualSize": size,
-        }
-
-
-def check_image_filter(name: str, value: str) -> None:
-    """See that there is such a filter of images.
-
-    Raises:
-        ValueError: There is not, or it has no such value.
-    """
-    if name not in {"dangling", "reference"}:
-        raise ValueError(f"invalid filter '{name}': give dangling or reference")
-    if name == "dangling" and value not in {"true", "false", "1", "0"}:
-        raise ValueError(f"invalid filter 'dangling={value}': give true or false")
-
-
-def image_rows(images: Sequence[ImageInfo], filters: Filters, *, now: int, truncate: bool) -> list[ImageRow]:
-    """The lines of `image ls`: one for each name, and one for an image that has none.
-
-    Args:
-        images: In the order in which they are shown.
-        filters: ``dangling``: whether it has no name; ``reference``: a pattern of shell's for ``repository[:tag]``.
-        now: Wall clock, ns since 1970.
-        truncate: Ids are shortened.
-    """
-    references = filters.get("reference", ())
-    dangling = {value in {"true", "1"} for value in filters.get("dangling", ())}
-    rows = []
-    for image in images:
-        if dangling and (not image.names) not in dangling:
-            continue
-        for name in image.names or ("",):
-            wanted = (name, name.rpartition(":")[0])
-            if not references or any(fnmatchcase(each, pattern) for each in wanted if each for pattern in references):
-                rows.append(ImageRow(image, name, now, truncate))
-    return rows

@@ -115,6 +115,13 @@ def local_time(moment: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(moment // SECOND))
 
 
+def local_rfc3339(moment: int) -> str:
+    """Go's RFC3339 in the local zone."""
+    zone = time.strftime("%z", time.localtime(moment // SECOND))
+    offset = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(moment // SECOND)) + offset
+
+
 def human_duration(duration: int) -> str:
     """A duration of so many ns as docker/go-units' ``HumanDuration`` has it, such as ``About a minute``."""
     seconds = max(duration, 0) // SECOND
@@ -137,11 +144,11 @@ def human_duration(duration: int) -> str:
     return f"{seconds // 3600 // 24 // 365} years"
 
 
-def human_size(size: int) -> str:
-    """Bytes with three digits and decimal units, such as ``1.98MB`` (docker/go-units ``HumanSizeWithPrecision``)."""
+def human_size(size: int, digits: int = 3) -> str:
+    """Bytes with so many digits and decimal units, such as ``1.98MB`` (docker/go-units ``HumanSizeWithPrecision``)."""
     value = float(size)
     for unit in ("B", "kB", "MB", "GB", "TB", "PB", "EB"):
         if value < 1000 or unit == "EB":
-            return f"{value:.3g}{unit}"
+            return f"{value:.{digits}g}{unit}"
         value /= 1000
     raise AssertionError("unreachable: the last unit returns")

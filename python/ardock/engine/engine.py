@@ -21,6 +21,7 @@ from ardock.engine import facts as host_facts
 from ardock.engine.apparmor import Profile
 from ardock.engine.containers.adoption import Adoption
 from ardock.engine.containers.container import Container
+from ardock.engine.containers.contents import Contents
 from ardock.engine.containers.execs import Execs
 from ardock.engine.containers.files import Files
 from ardock.engine.containers.launcher import Launcher
@@ -42,6 +43,7 @@ from ardock.engine.state import Loaded, Retention, State, open_state
 from ardock.engine.volumes import Volumes
 from ardock.model.container import EngineInfo
 from ardock.model.errors import InvalidArgument, NotFound
+from ardock.model.image import DiskUsage, UsageLine
 from ardock.model.records import Adopted
 from ardock.model.registry import Credentials, RegistryOptions
 from ardock.model.spec import ScratchKind
@@ -150,6 +152,18 @@ class Engine:
             journal_bytes=self.state.journal_bytes,
             keepers=sum(1 for connection in self._pool.connections if not connection.lost),
             started_at=self._started_at,
+        )
+
+    async def disk_usage(self) -> DiskUsage:
+        """Where the disk's room went; see `ardock.interface.Engine`."""
+        images, layers, blobs = await self.images.usage()
+        volumes = await self.volumes.list(sizes=True)
+        return DiskUsage(
+            layers_size=layers,
+            blobs_size=blobs,
+            images=tuple(images),
+            containers=tuple(await self.containers.usage()),
+            volumes=tuple([UsageLine(id=each.name, size=each.size or 0, users=len(each.users)) for each in volumes]),
         )
 
     async def keeper_counters(self) -> list[dict[str, int]]:
@@ -295,7 +309,15 @@ async def _opened(
         ledger = Ledger(state, table, requests, discard)
         resolver = Resolver(roots, facts, volumes.open)
         execs = Execs(resolver, facts, ledger, requests, nursery)
-        images = Images(folders.root, state, loaded.images, in_use=table.users_of, take=requests.take)
+        images = Images(
+            folders.root,
+            state,
+            storage.driver,
+            nursery,
+            registries=registries,
+            in_use=table.users_of,
+            take=requests.take,
+        )
         containers = Containers(
             pool=pool,
             launcher=Launcher(facts, resolver, folders.engine_id, profile),
@@ -310,6 +332,7 @@ async def _opened(
             root=folders.root,
             watcher=watcher,
             nursery=nursery,
+            contents=Contents(folders.root, folders.engine_id, images, scratch),
         )
 
         def resolve(ref: str) -> str | None:
@@ -339,7 +362,7 @@ async def _opened(
         # Not before: what raises above closes what it would wait for, before it has begun to.
         if watcher is not None:
             nursery.start_soon(watcher.run)
-        await images.tidy()
+        await images.open(loaded.images, fresh=loaded.fresh)
         await volumes.tidy()
         living, dead, numbers = await find_all(folders, nursery, pool.serve)
         pool.reserve_numbers(numbers)

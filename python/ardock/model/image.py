@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from ardock.model.health import HealthCheck as HealthCheck  # noqa: PLC0414 - part of an image's configuration
+
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an image's programs run on, in Go's names (OCI image index, ``platform``).
@@ -23,26 +25,6 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __str__(self) -> str:
         """``os/architecture[/variant]``, as ``--platform`` takes it."""
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))
-
-
-class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a container says that it is well (Docker's extension of the image's config). Recorded, not carried out yet.
-
-    Attributes:
-        test: ``("NONE",)``, ``("CMD", program, argument, ...)`` or ``("CMD-SHELL", line)``; empty inherits.
-        interval: ns between two checks; 0 inherits, as for the rest.
-        timeout: ns.
-        start_period: ns.
-        start_interval: ns.
-        retries: Failures in a row that mean that it is not well.
-    """
-
-    test: tuple[str, ...] = ()
-    interval: int = 0
-    timeout: int = 0
-    start_period: int = 0
-    start_interval: int = 0
-    retries: int = 0
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,6 +12,8 @@ from typing import Literal, TypedDict
 
 import msgspec
 
+from ardock.model.health import HealthCheck
+
 Propagation = Literal["private", "rprivate", "slave", "rslave", "shared", "rshared"]
 Network = Literal["none", "host"]
 ScratchKind = Literal["disk", "memory", "none"]
@@ -123,10 +125,13 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A container that is to be run. Only `argv` and one of `rootfs` and `layers` are required.
+    """A container that is to be run. Only `argv` and one of `rootfs`, `layers` and `image` are required.
 
     Attributes:
-        argv: Program and arguments. A name without a slash is looked up along the container's PATH.
+        argv: Program and arguments; with an entrypoint (an image's, too) arguments alone. Empty is the image's command. A
+            name without a slash is looked up along the container's PATH.
+        entrypoint: Program and first arguments, before `argv`; instead of the image's, whose command then falls away.
+            None is the image's. ``[]`` is none; ``[""]`` is none, and no command of the image's either.
         rootfs: Absolute host path of a directory that becomes the root file system.
         layers: Instead: directories to be stacked, topmost first (needs a `scratch` other than ``"none"``).
         image: Instead: the name or id of an image of the engine's.
@@ -181,7 +186,9 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         sysctls: Namespaced kernel parameters such as ``{"net.ipv4.ip_forward": "1"}``.
         shm_size: Size of a /dev/shm of its own; None shares the container's one tmpfs.
         oom_score_adj: -1000 to 1000.
-        stop_signal: What `stop` sends first.
+        exposed_ports: Such as ``"80/tcp"``; told, no more.
+        healthcheck: How it says that it is well, instead of what the image says. Recorded, not carried out yet.
+        stop_signal: What `stop` sends first; None is the image's, else SIGTERM.
         stop_timeout: Seconds between that and SIGKILL.
         timeout: Seconds after which the program is killed; None never.
         tty: A terminal for all three standard streams.
@@ -196,7 +203,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         log: Keep a log; ``"none"`` keeps none. None: a container that is created keeps one, a thrown-away one none.
     """
 
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
     rootfs: str | None = None
     layers: tuple[str, ...] = ()
     image: str | None = None
@@ -248,7 +256,9 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     sysctls: dict[str, str] = {}
     shm_size: int | str | None = None
     oom_score_adj: int | None = None
-    stop_signal: int | str = "SIGTERM"
+    exposed_ports: tuple[str, ...] = ()
+    healthcheck: HealthCheck | None = None
+    stop_signal: int | str | None = None
     stop_timeout: float = 10.0
     timeout: float | None = None
     tty: bool = False
@@ -262,10 +272,16 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     labels: dict[str, str] = {}
     log: LogOptions | Literal["none"] | None = None
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """All of the program's words: entrypoint and arguments."""
+        return self.entrypoint + self.argv if self.entrypoint else self.argv
+
 
 class ContainerOptions(TypedDict, total=False):
     """The fields of `ContainerSpec` but `argv`, as keyword arguments (a test holds the two together)."""
 
+    entrypoint: Sequence[str] | None
     rootfs: str | None
     layers: Sequence[str]
     image: str | None
@@ -317,7 +333,9 @@ class ContainerOptions(TypedDict, total=False):
     sysctls: dict[str, str]
     shm_size: int | str | None
     oom_score_adj: int | None
-    stop_signal: int | str
+    exposed_ports: Sequence[str]
+    healthcheck: HealthCheck | None
+    stop_signal: int | str | None
     stop_timeout: float
     timeout: float | None
     tty: bool

@@ -1,4 +1,4 @@
-"""Every method of the API, declared once.
+"""The methods of the API, declared once (those of images in `ardock.protocol.image_methods`: few commands need them).
 
 A method is a record of its parameters, the type of its result, and what streams it has; the server binds each to the engine,
 the clients make calls from it, ``ardock schema`` and the reference page are written from it.
@@ -8,38 +8,23 @@ All records travel as MessagePack maps; fields that have their default may be le
 
 from __future__ import annotations
 
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final
 
 import msgspec
 
 from ardock.model.container import ContainerInfo, Created, EngineInfo, Filters, Listing, WaitCondition
 from ardock.model.events import Cursor, Event, Gap, Heartbeat
-from ardock.model.image import ImageInfo
 from ardock.model.logs import LogGap, LogQuery, LogRecord
 from ardock.model.records import ExitRecord, Timings
 from ardock.model.registry import Credentials
 from ardock.model.spec import ContainerSpec, ExecSpec
 from ardock.model.volume import PrunedVolumes, VolumeInfo
 
-ResultT = TypeVar("ResultT")
-# What travels in a stream besides the call itself: nothing; bytes of channels 0 (standard input), 1 (standard output or
-# terminal) and 2 (standard error); records.
-StreamKind = Literal["none", "bytes", "records"]
-
-
-class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What every call may have.
-
-    Attributes:
-        deadline: Seconds after which the call fails with ``deadline_exceeded``; what it was doing is cancelled as if the
-            client had asked for that.
-        request_id: Of a call that changes something: the client's own name for it, 1 to 64 characters. A call that is
-            repeated with the same one is not done again: it gets the first one's result (waiting for it if need be), also
-            over another connection and after the daemon was started anew.
-    """
-
-    deadline: float | None = None
-    request_id: str | None = None
+# Handed on: whoever knows a method knows these, too.
+from ardock.protocol.method import Method as Method  # noqa: PLC0414
+from ardock.protocol.method import NoParams as NoParams  # noqa: PLC0414
+from ardock.protocol.method import Nothing as Nothing  # noqa: PLC0414
+from ardock.protocol.method import Params as Params  # noqa: PLC0414
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,10 +107,6 @@ class Missed(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="m
     total: int
 
 
-class Nothing(msgspec.Struct, frozen=True, kw_only=True):
-    """A result that says only that it was done."""
-
-
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `engine.version`.
 
@@ -143,10 +124,6 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PROTOCOL: Final = 1
-
-
-class NoParams(Params, frozen=True, kw_only=True):
-    """No parameters."""
 
 
 class Create(Params, frozen=True, kw_only=True):
@@ -199,7 +176,7 @@ class ListContainers(Params, frozen=True, kw_only=True):
     """Parameters of `containers.list`."""
 
     all: bool = False
-    filters: Filters = {}
+    filters: Filters = msgspec.field(default_factory=dict)
     limit: int | None = None
 
 
@@ -272,39 +249,8 @@ class Subscribe(Params, frozen=True, kw_only=True):
     since: Cursor | None = None
     since_time: int | None = None
     until: int | None = None
-    filters: Filters = {}
+    filters: Filters = msgspec.field(default_factory=dict)
     heartbeat: float = 10.0
-
-
-class ImportImage(Params, frozen=True, kw_only=True):
-    """Parameters of `images.import`: a path on the engine's machine, or none and the tar comes as bytes of channel 0."""
-
-    name: str
-    path: str | None = None
-
-
-class ImageRef(Params, frozen=True, kw_only=True):
-    """An image: a name, or (a prefix of) an id."""
-
-    ref: str
-
-
-class RemoveImage(ImageRef, frozen=True, kw_only=True):
-    """Parameters of `images.remove`."""
-
-    force: bool = False
-
-
-class Images(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `images.list`."""
-
-    images: list[ImageInfo]
-
-
-class Removed(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of `images.remove`: what was done, as Docker tells it (``Untagged: x``, ``Deleted: sha256:...``)."""
-
-    done: list[str]
 
 
 class CreateVolume(Params, frozen=True, kw_only=True):
@@ -312,14 +258,14 @@ class CreateVolume(Params, frozen=True, kw_only=True):
 
     name: str = ""
     driver: str = "local"
-    options: dict[str, str] = {}
-    labels: dict[str, str] = {}
+    options: dict[str, str] = msgspec.field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class ListVolumes(Params, frozen=True, kw_only=True):
     """Parameters of `volumes.list`; `sizes`: count what each holds."""
 
-    filters: Filters = {}
+    filters: Filters = msgspec.field(default_factory=dict)
     sizes: bool = False
 
 
@@ -339,7 +285,7 @@ class PruneVolumes(Params, frozen=True, kw_only=True):
     """Parameters of `volumes.prune`; `all`: not anonymous ones alone."""
 
     all: bool = False
-    filters: Filters = {}
+    filters: Filters = msgspec.field(default_factory=dict)
 
 
 class Volumes(msgspec.Struct, frozen=True, kw_only=True):
@@ -368,32 +314,6 @@ class LoggedIn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     identity_token: str = ""
-
-
-class Method(msgspec.Struct, Generic[ResultT], frozen=True, kw_only=True):
-    """One method.
-
-    Attributes:
-        name: ``noun.verb``.
-        params: Its parameters.
-        result: The type of its result.
-        doc: One or two sentences; what becomes of it when it is cancelled (or the client goes away) where that is not nothing.
-        mutates: It changes something, so a request id has a meaning.
-        sends: What the client streams.
-        receives: What the server streams before the result.
-        item_in: The type of the client's records.
-        items: The types of the server's records.
-    """
-
-    name: str
-    params: type[Params]
-    result: type[ResultT]
-    doc: str
-    mutates: bool = False
-    sends: StreamKind = "none"
-    receives: StreamKind = "none"
-    item_in: type[msgspec.Struct] | None = None
-    items: tuple[type[msgspec.Struct], ...] = ()
 
 
 VERSION: Final = Method(
@@ -537,23 +457,6 @@ SUBSCRIBE: Final = Method(
     items=(Event, Gap, Heartbeat),
     doc="Events in order; answered when `until` is reached.",
 )
-IMPORT: Final = Method(
-    name="images.import",
-    params=ImportImage,
-    result=ImageInfo,
-    mutates=True,
-    sends="bytes",
-    doc="Make an image of a directory or an uncompressed tar. Cancelled, nothing of it is kept.",
-)
-IMAGES: Final = Method(name="images.list", params=NoParams, result=Images, doc="All images, newest first.")
-IMAGE: Final = Method(name="images.inspect", params=ImageRef, result=ImageInfo, doc="About one image.")
-REMOVE_IMAGE: Final = Method(
-    name="images.remove",
-    params=RemoveImage,
-    result=Removed,
-    mutates=True,
-    doc="Take a name off an image, and remove the image with its last one.",
-)
 
 CREATE_VOLUME: Final = Method(
     name="volumes.create",
@@ -585,12 +488,3 @@ LOGIN: Final = Method(
     result=LoggedIn,
     doc="See whether a registry takes these credentials; the engine does not keep them.",
 )
-
-METHODS: Final = {
-    method.name: method
-    for method in (
-        VERSION, INFO, CREATE, START, STOP, RESTART, KILL, RENAME, WAIT, REMOVE, INSPECT, LIST, LOGS, ATTACH, RUN, RUN_MANY,
-        SPAWN, EXEC, EXEC_DETACHED, EXEC_RUN, RESIZE, CURSOR, SUBSCRIBE, IMPORT, IMAGES, IMAGE, REMOVE_IMAGE,
-        CREATE_VOLUME, VOLUMES, VOLUME, REMOVE_VOLUME, PRUNE_VOLUMES, LOGIN,
-    )
-}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The API in a form for machines, made from `ardock.protocol.methods`: what ``ardock schema`` prints.
+"""The API in a form for machines, made from `ardock.protocol.catalogue`: what ``ardock schema`` prints.
 
 Types are JSON Schemas (draft 2020-12) of what the MessagePack values would be as JSON; bytes, which JSON has not, are
 ``{"type": "string", "format": "binary"}`` and travel as MessagePack's `bin`.
@@ -14,9 +14,11 @@ from typing import Final, cast
 import msgspec
 
 from ardock.model.errors import ArdockError
+from ardock.protocol.catalogue import METHODS
 from ardock.protocol.errors import CLASSES
 from ardock.protocol.frames import MAX_DEPTH, MAX_FRAME
-from ardock.protocol.methods import IMPORT, METHODS, PROTOCOL, ErrorInfo, Method
+from ardock.protocol.image_methods import IMPORT
+from ardock.protocol.methods import PROTOCOL, ErrorInfo, Method
 from ardock.protocol.session import CHUNK, WINDOW
 
 # Whatever a JSON document is made of.
@@ -68,7 +70,7 @@ def takes_request_id(method: Method[object]) -> bool:
     if not method.mutates:
         return False
     # What was streamed to the first caller cannot be told again; of an import that is so for a tar that comes as bytes.
-    return method.item_in is None and (method.sends == "none" or method.name == IMPORT.name)
+    return method.receives != "records" and (method.sends == "none" or method.name == IMPORT.name)
 
 
 def _types() -> list[type]:

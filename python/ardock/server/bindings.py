@@ -1,20 +1,16 @@
-"""Every method of the API, bound to the engine: how its parameters are decoded, and what is begun with them."""
+"""Every method of the API, bound to the engine (those of images in `ardock.server.image_bindings`)."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from ardock.model.container import Created
-from ardock.model.errors import Unsupported
 from ardock.model.volume import VolumeInfo
 from ardock.protocol import methods as m
-from ardock.protocol.errors import bad_params
-from ardock.server.call import Call, TaskCall, check_deadline, encode
+from ardock.protocol.catalogue import METHODS
+from ardock.server.binding import at_once, bind, simple, streaming
 from ardock.server.following import LogsCall, SubscribeCall
-from ardock.server.images import ImportCall
+from ardock.server.image_bindings import IMAGE_BINDINGS
 from ardock.server.many import RunManyCall
 from ardock.server.oneshot import begin_exec_run, begin_run
 from ardock.server.programs import AttachCall, ExecCall, SpawnCall
@@ -22,131 +18,6 @@ from ardock.server.served import Engine
 
 if TYPE_CHECKING:
     from ardock.server.connection import Connection
-
-ParamsT = TypeVar("ParamsT", bound=m.Params)
-ResultT = TypeVar("ResultT")
-
-
-class Binding(NamedTuple):
-    """One method.
-
-    Attributes:
-        method: Its declaration.
-        begin: Begins a call of this connection with this number and these encoded parameters.
-            ArdockError: The call is refused.
-    """
-
-    method: m.Method[object]
-    begin: Callable[[Connection, int, msgspec.Raw], None]
-
-
-def _bind(
-    method: m.Method[ResultT], params: type[ParamsT], begin: Callable[[Connection, int, ParamsT], None]
-) -> Binding:
-    """`begin` with decoded parameters."""
-    assert method.params is params, f"{method.name} is declared with other parameters"
-    decode = msgspec.msgpack.Decoder(params).decode
-
-    def decoded(connection: Connection, number: int, raw: msgspec.Raw) -> None:
-        try:
-            values = decode(raw)
-        except ValueError as error:  # msgspec's, and text that is no UTF-8
-            raise bad_params(method.name, error) from None
-        check_deadline(values.deadline)
-        begin(connection, number, values)
-
-    return Binding(method, decoded)  # type: ignore[arg-type] # only its declaration is kept
-
-
-class _Simple(TaskCall):
-    """A call without streams: one awaited method of the engine."""
-
-    __slots__ = ("_engine", "_request_id", "_work")
-
-    def __init__(
-        self, connection: Connection, number: int, method: str, params: m.Params, work: Callable[[], Awaitable[bytes]]
-    ) -> None:
-        """`work` gives the encoded result."""
-        super().__init__(connection, number, method, deadline=params.deadline, outlives=params.request_id is not None)
-        self._engine = connection.server.engine
-        self._request_id = params.request_id
-        self._work = work
-
-    async def work(self) -> bytes:
-        """Once where it has a request id."""
-        if self._request_id is None:
-            return await self._work()
-        return await self._engine.requests.once(self._request_id, self.method, self._work)
-
-
-def _simple(
-    method: m.Method[ResultT], params: type[ParamsT], call: Callable[[Engine, ParamsT], Awaitable[ResultT]]
-) -> Binding:
-    """A call without streams that takes a task. Without an effect, it has no use for a request id, and is just done again."""
-    name, mutates = method.name, method.mutates
-
-    def begin(connection: Connection, number: int, values: ParamsT) -> None:
-        async def work() -> bytes:
-            return encode(await call(connection.server.engine, values))
-
-        if not mutates and values.request_id is not None:
-            values = msgspec.structs.replace(values, request_id=None)
-        task = _Simple(connection, number, name, values, work)
-        connection.take(task)
-        task.start()
-
-    return _bind(method, params, begin)
-
-
-def _at_once(
-    method: m.Method[ResultT], params: type[ParamsT], call: Callable[[Connection, ParamsT], ResultT]
-) -> Binding:
-    """A call that is answered from memory, where it is read."""
-    name = method.name
-
-    def begin(connection: Connection, number: int, values: ParamsT) -> None:
-        answered = Call(connection, number, name)
-        connection.take(answered)
-        answered.reply(encode(call(connection, values)))
-
-    return _bind(method, params, begin)
-
-
-def _streaming(
-    method: m.Method[ResultT], params: type[ParamsT], make: Callable[[Connection, int, ParamsT], TaskCall]
-) -> Binding:
-    """A call with streams. What was streamed cannot be told again, so it takes no request id."""
-    name, mutates = method.name, method.mutates
-
-    def begin(connection: Connection, number: int, values: ParamsT) -> None:
-        if mutates and values.request_id is not None:
-            raise Unsupported(
-                f"{name}: a call with streams cannot be repeated: give no request_id", option="request_id"
-            )
-        task = make(connection, number, values)
-        connection.take(task)
-        task.start()
-
-    return _bind(method, params, begin)
-
-
-def _import(connection: Connection, number: int, values: m.ImportImage) -> None:
-    if values.path is None:
-        if values.request_id is not None:
-            raise Unsupported(
-                f"{m.IMPORT.name}: a call with streams cannot be repeated: give no request_id", option="request_id"
-            )
-        task: TaskCall = ImportCall(connection, number, values)
-    else:
-        path, name = values.path, values.name
-
-        async def work() -> bytes:
-            return encode(await connection.server.engine.images.import_tree(path, name))
-
-        task = _Simple(connection, number, m.IMPORT.name, values, work)
-    connection.take(task)
-    task.start()
-
 
 # --- methods without streams ---
 
@@ -198,14 +69,6 @@ async def _exec_detached(engine: Engine, params: m.ExecCall) -> m.ExecId:
     return m.ExecId(exec_id=await engine.containers.exec_detached(params.ref, params.spec))
 
 
-async def _images(engine: Engine, _: m.NoParams) -> m.Images:
-    return m.Images(images=list(await engine.images.list()))
-
-
-async def _remove_image(engine: Engine, params: m.RemoveImage) -> m.Removed:
-    return m.Removed(done=list(await engine.images.remove(params.ref, force=params.force)))
-
-
 async def _create_volume(engine: Engine, params: m.CreateVolume) -> VolumeInfo:
     return await engine.volumes.create(params.name, driver=params.driver, options=params.options, labels=params.labels)
 
@@ -226,49 +89,46 @@ async def _login(engine: Engine, params: m.Login) -> m.LoggedIn:
 BINDINGS: Final = {
     binding.method.name: binding
     for binding in (
-        _at_once(m.VERSION, m.NoParams, _version),
-        _simple(m.INFO, m.NoParams, lambda engine, _: engine.info()),
-        _simple(m.CREATE, m.Create, _create),
-        _simple(m.START, m.Ref, _start),
-        _simple(m.STOP, m.Stop, _stop),
-        _simple(m.RESTART, m.Stop, _restart),
-        _simple(m.KILL, m.Kill, _kill),
-        _simple(m.RENAME, m.Rename, _rename),
-        _simple(m.WAIT, m.Wait, lambda engine, params: engine.containers.wait(params.ref, params.condition)),
-        _simple(m.REMOVE, m.Remove, _remove),
-        _at_once(
+        at_once(m.VERSION, m.NoParams, _version),
+        simple(m.INFO, m.NoParams, lambda engine, _: engine.info()),
+        simple(m.CREATE, m.Create, _create),
+        simple(m.START, m.Ref, _start),
+        simple(m.STOP, m.Stop, _stop),
+        simple(m.RESTART, m.Stop, _restart),
+        simple(m.KILL, m.Kill, _kill),
+        simple(m.RENAME, m.Rename, _rename),
+        simple(m.WAIT, m.Wait, lambda engine, params: engine.containers.wait(params.ref, params.condition)),
+        simple(m.REMOVE, m.Remove, _remove),
+        at_once(
             m.INSPECT, m.Ref, lambda connection, params: connection.server.engine.containers.inspect_nowait(params.ref)
         ),
-        _simple(
+        simple(
             m.LIST,
             m.ListContainers,
             lambda engine, params: engine.containers.list(all=params.all, filters=params.filters, limit=params.limit),
         ),
-        _streaming(m.LOGS, m.Logs, LogsCall),
-        _streaming(m.ATTACH, m.Attach, AttachCall),
-        _bind(m.RUN, m.Run, begin_run),
-        _streaming(m.RUN_MANY, m.RunMany, RunManyCall),
-        _streaming(m.SPAWN, m.Spawn, SpawnCall),
-        _streaming(m.EXEC, m.ExecCall, ExecCall),
-        _simple(m.EXEC_DETACHED, m.ExecCall, _exec_detached),
-        _bind(m.EXEC_RUN, m.ExecRun, begin_exec_run),
-        _simple(m.RESIZE, m.Resize, _resize),
-        _simple(m.CURSOR, m.NoParams, lambda engine, _: engine.events.cursor()),
-        _streaming(m.SUBSCRIBE, m.Subscribe, SubscribeCall),
-        _bind(m.IMPORT, m.ImportImage, _import),
-        _simple(m.IMAGES, m.NoParams, _images),
-        _simple(m.IMAGE, m.ImageRef, lambda engine, params: engine.images.inspect(params.ref)),
-        _simple(m.REMOVE_IMAGE, m.RemoveImage, _remove_image),
-        _simple(m.CREATE_VOLUME, m.CreateVolume, _create_volume),
-        _simple(m.VOLUMES, m.ListVolumes, _volumes),
-        _simple(m.VOLUME, m.VolumeRef, lambda engine, params: engine.volumes.inspect(params.name)),
-        _simple(m.REMOVE_VOLUME, m.RemoveVolume, _remove_volume),
-        _simple(
+        streaming(m.LOGS, m.Logs, LogsCall),
+        streaming(m.ATTACH, m.Attach, AttachCall),
+        bind(m.RUN, m.Run, begin_run),
+        streaming(m.RUN_MANY, m.RunMany, RunManyCall),
+        streaming(m.SPAWN, m.Spawn, SpawnCall),
+        streaming(m.EXEC, m.ExecCall, ExecCall),
+        simple(m.EXEC_DETACHED, m.ExecCall, _exec_detached),
+        bind(m.EXEC_RUN, m.ExecRun, begin_exec_run),
+        simple(m.RESIZE, m.Resize, _resize),
+        simple(m.CURSOR, m.NoParams, lambda engine, _: engine.events.cursor()),
+        streaming(m.SUBSCRIBE, m.Subscribe, SubscribeCall),
+        *IMAGE_BINDINGS,
+        simple(m.CREATE_VOLUME, m.CreateVolume, _create_volume),
+        simple(m.VOLUMES, m.ListVolumes, _volumes),
+        simple(m.VOLUME, m.VolumeRef, lambda engine, params: engine.volumes.inspect(params.name)),
+        simple(m.REMOVE_VOLUME, m.RemoveVolume, _remove_volume),
+        simple(
             m.PRUNE_VOLUMES,
             m.PruneVolumes,
             lambda engine, params: engine.volumes.prune(all=params.all, filters=params.filters),
         ),
-        _simple(m.LOGIN, m.Login, _login),
+        simple(m.LOGIN, m.Login, _login),
     )
 }
-assert BINDINGS.keys() == m.METHODS.keys(), "every method is bound"
+assert BINDINGS.keys() == METHODS.keys(), "every method is bound"

@@ -11,6 +11,7 @@ from ardock import interface
 from ardock.model.container import ContainerInfo, EngineInfo, Filters
 from ardock.model.errors import ArdockError
 from ardock.model.events import Cursor
+from ardock.model.image import DiskUsage
 from ardock.model.records import RunResult
 from ardock.model.registry import Credentials
 from ardock.model.spec import ContainerSpec, ExecSpec
@@ -135,3 +136,6 @@ class Engine(Protocol):
 
     async def login(self, server: str, credentials: Credentials) -> str:
         """See whether a registry takes these credentials."""
+
+    async def disk_usage(self) -> DiskUsage:
+        """Where the disk's room went."""

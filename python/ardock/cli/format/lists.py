@@ -11,10 +11,15 @@ from ardock.cli.format.template import Template
 
 
 class ListFormat(NamedTuple):
-    """How a list is shown: as a table, and by which template (None: the usual columns)."""
+    """How a list is shown: as a table, and by which template (None: the usual columns), which was made of `text`."""
 
     is_table: bool
     template: Template | None
+    text: str = ""
+
+    def names(self, column: str) -> bool:
+        """The template has this column, as docker's commands look for one: by its plain action."""
+        return f"{{{{.{column}}}}}" in self.text
 
     def lines(self, listed: Listed) -> Iterator[str]:
         """What is printed.
@@ -54,7 +59,7 @@ def list_format(text: str) -> ListFormat:
         case _:
             is_table = text.startswith("table")
             text = text.removeprefix("table").strip() if is_table else text.strip()
-            return ListFormat(is_table, Template(text.replace(r"\t", "\t").replace(r"\n", "\n")))
+            return ListFormat(is_table, Template(text.replace(r"\t", "\t").replace(r"\n", "\n")), text)
 
 
 def object_format(text: str) -> Callable[[object], str]:

@@ -233,7 +233,7 @@ class Container:
                 id=self.id,
                 name=self.name,
                 image=self.image(),
-                argv=shortened(spec.argv),
+                argv=shortened(spec.command),
                 created_at=self.created_at,
                 status=self.status,
                 started_at=self.started_at,

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from ardock.engine.containers import lifecycle
 from ardock.engine.containers.container import SHORT_ID, Container
+from ardock.engine.containers.image_defaults import DEFAULT_STOP_SIGNAL
 from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.starter import Starter
 from ardock.engine.volumes import volume_names
@@ -39,7 +40,7 @@ class Kept(Starter):
             NotFound: The root file system, a bind source or a user is not there.
             DiskFull: It cannot be written down.
         """
-        spec = make_spec(argv, options)
+        spec = self._whole(make_spec(argv, options))
         if spec.log is None:
             spec = structs.replace(spec, log=LogOptions())
         if has_volumes(spec):
@@ -123,7 +124,7 @@ class Kept(Starter):
     ) -> None:
         """`stop` of a container that is at hand."""
         spec = container.spec
-        number = parse_signal(spec.stop_signal if signal is None else signal, "signal")
+        number = parse_signal((spec.stop_signal or DEFAULT_STOP_SIGNAL) if signal is None else signal, "signal")
         patience = spec.stop_timeout if timeout is None else timeout
         await container.until_answered()
         program = container.program

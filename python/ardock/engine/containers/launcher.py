@@ -97,7 +97,7 @@ class Launcher:
                 # A later run has another name than its scratch directory and log: what no marker is for.
                 place = structs.replace(place, scratch=f"/store/containers/{container.id}", log=container.log)
                 template = self._cut(spec, resolution, place)
-            argv = planner.argv(spec.argv)
+            argv = planner.argv(spec.command)
             env = planner.environment(
                 spec.env, hostname=template.hostname or container.id[:12], home=template.home, tty=spec.tty
             )
@@ -143,7 +143,7 @@ class Launcher:
         try:
             place = Placement(keeper=0, cgroup_parent="", scratch_dir="", output="log", kept=True)
             template = self._cut(container.spec, resolution, place)
-            planner.argv(container.spec.argv)
+            planner.argv(container.spec.command)
             planner.environment(container.spec.env, hostname="", home=template.home, tty=container.spec.tty)
             encode_blob(container)
         finally:
@@ -179,7 +179,7 @@ class Launcher:
 
 def _shape(spec: ContainerSpec) -> bytes:
     """All of a spec but what a template leaves open, as a key."""
-    shape = structs.replace(spec, argv=(), env={}, labels={}, name=None)
+    shape = structs.replace(spec, argv=(), entrypoint=None, env={}, labels={}, name=None)
     try:
         return _encode(shape)
     except (TypeError, UnicodeEncodeError):

@@ -66,7 +66,7 @@ def plan(
     capabilities = limits.capability_mask(spec, facts.capabilities)
     launch = LaunchSpec(
         process=Process(
-            argv=argv(spec.argv),
+            argv=argv(spec.command),
             env=environment(spec.env, hostname=hostname, home=resolved.user.home, tty=spec.tty),
             cwd=_cwd(spec.cwd),
             uid=resolved.user.uid,
@@ -226,7 +226,8 @@ def _check_conflicts(spec: ContainerSpec, facts: Facts) -> None:
         raise InvalidArgument(f"timeout: must be more than 0 seconds, not {spec.timeout:g}", field="timeout")
     if spec.stop_timeout < 0:
         raise InvalidArgument(f"stop_timeout: cannot be negative: {spec.stop_timeout:g}", field="stop_timeout")
-    parse_signal(spec.stop_signal, "stop_signal")
+    if spec.stop_signal is not None:
+        parse_signal(spec.stop_signal, "stop_signal")
     if spec.apparmor not in (None, "", UNCONFINED):
         if not facts.apparmor:
             raise Unsupported("apparmor: this kernel does not have AppArmor enabled", option="apparmor")

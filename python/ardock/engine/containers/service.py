@@ -11,6 +11,7 @@ import trio
 from ardock.engine import clock
 from ardock.engine.containers.attachments import Attachment, LogReading
 from ardock.engine.containers.container import SHORT_ID, Container
+from ardock.engine.containers.image_defaults import committed
 from ardock.engine.containers.kept import Kept
 from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.queries import matcher, shows_ended
@@ -21,6 +22,7 @@ from ardock.engine.containers.throwaway import ThrowAway
 from ardock.engine.logs import open_log
 from ardock.model.container import ContainerInfo, Filters, Listing
 from ardock.model.errors import InvalidArgument, NotRunning
+from ardock.model.image import Change, ImageInfo, UsageLine
 from ardock.model.logs import LogItem, LogQuery
 from ardock.model.making import make_exec_spec, make_spec
 from ardock.model.spec import ContainerOptions, ContainerSpec, ExecSpec, LogOptions
@@ -41,6 +43,7 @@ class Containers(ThrowAway, Kept):
 
     async def spawn_as(self, spec: ContainerSpec, *, bound: bool) -> RunningContainer:
         """As `spawn`; `bound`: it is killed when the engine closes."""
+        spec = self._whole(spec)
         if has_volumes(spec):
             async with self._prepared(spec) as prepared:
                 return await self._spawn(spec, bound=bound, prepared=prepared)
@@ -196,6 +199,65 @@ class Containers(ThrowAway, Kept):
         if exec_id is None and not container.spec.tty:
             raise InvalidArgument(f"container {container.id[:SHORT_ID]} has no terminal", field="tty")
         await program.connection.resize(program, rows, columns)
+
+    async def commit(
+        self,
+        ref: str,
+        name: str = "",
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+    ) -> ImageInfo:
+        """Make an image of what it has written; see `ardock.interface.Containers.commit`.
+
+        Raises:
+            NotFound: There is no such container, or its image is gone.
+            InvalidArgument: It stands on no image; a name or change is malformed.
+            Unsupported: It writes to memory.
+            LaunchFailed: It cannot be frozen.
+            DiskFull: Nothing of the image is left.
+        """
+        container = self._table.find(ref)
+        if not container.image_id:
+            raise InvalidArgument(
+                f"container {container.id[:SHORT_ID]} stands on a directory and not on an image: export it, and import that",
+                field="ref",
+            )
+        return await self._images.commit(
+            container.image_id,
+            lambda: self._contents.written(container, pause=pause),
+            name,
+            config=lambda config: committed(container.spec, config),
+            changes=changes,
+            author=author,
+            message=message,
+            command=" ".join(container.spec.command),
+        )
+
+    async def diff(self, ref: str) -> Sequence[Change]:
+        """How its root differs from what it stands on, in the order of the paths.
+
+        Raises:
+            NotFound: There is no such container, or its image is gone.
+            Unsupported: It writes to memory.
+        """
+        return await self._contents.changes(self._table.find(ref))
+
+    @asynccontextmanager
+    async def export(self, ref: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Its root file system as a tar, in pieces; without what is mounted in it.
+
+        Raises:
+            As `diff`.
+        """
+        async with self._contents.export(self._table.find(ref)) as chunks:
+            yield chunks
+
+    async def usage(self) -> Sequence[UsageLine]:
+        """What each container has written, and whether it runs."""
+        return await self._contents.usage(list(self._table))
 
     async def end_bound(self) -> None:
         """Kill what ends with this process, and await that."""

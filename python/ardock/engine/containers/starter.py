@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -13,9 +13,11 @@ from msgspec import structs
 
 from ardock.engine import clock
 from ardock.engine.containers.container import Container, Kind
+from ardock.engine.containers.contents import Contents
 from ardock.engine.containers.deadline import kill_after
 from ardock.engine.containers.execs import Execs
 from ardock.engine.containers.files import Files
+from ardock.engine.containers.image_defaults import ImageDefaults
 from ardock.engine.containers.launcher import Launcher
 from ardock.engine.containers.ledger import Ledger
 from ardock.engine.containers.mounting import expanded
@@ -27,14 +29,17 @@ from ardock.engine.keepers.connection import Connection
 from ardock.engine.keepers.pool import KeeperPool
 from ardock.engine.logs import LogWatcher
 from ardock.engine.requests import Requests
+from ardock.engine.snapshots import Directories
 from ardock.engine.state import State
 from ardock.engine.volumes import Lease
 from ardock.model.errors import ArdockError
+from ardock.model.image import ImageConfig, ImageInfo
 from ardock.model.spec import ContainerSpec, LogOptions, Mount
 
 # Seconds for a commit that an answer waits for: past them (a disk that hangs or is full) it is given all the same. What it tells
 # of has happened, the keeper still has the record of it, and the commit is tried until it is in.
 _PATIENCE: Final = 2.0
+_MOST_DEFAULTS: Final = 1024
 
 
 class ImageStore(Protocol):
@@ -43,8 +48,25 @@ class ImageStore(Protocol):
     def id_of(self, ref: str) -> str:
         """An image's id, by name or by (a prefix of) its id. NotFound: there is none."""
 
+    def config_of(self, ref: str) -> ImageConfig:
+        """What its containers get."""
+
     def layers_of(self, ref: str) -> tuple[str, ...]:
         """Its directories, topmost first."""
+
+    async def commit(
+        self,
+        image_ref: str,
+        found: Callable[[], AbstractAsyncContextManager[Directories]],
+        name: str,
+        *,
+        config: Callable[[ImageConfig], ImageConfig],
+        changes: Sequence[str],
+        author: str,
+        message: str,
+        command: str,
+    ) -> ImageInfo:
+        """An image of what a container has written on top of its own."""
 
 
 class VolumeStore(Protocol):
@@ -107,6 +129,7 @@ class Starter:
         root: Path,
         watcher: LogWatcher | None,
         nursery: trio.Nursery,
+        contents: Contents,
     ) -> None:
         """Made by `open_engine` alone."""
         self._pool = pool
@@ -122,8 +145,27 @@ class Starter:
         self._root = root
         self._watcher = watcher
         self._nursery = nursery
+        self._contents = contents
         # Runs and execs under way that somebody may come back for, by the key of their request.
         self._calls: dict[str, OneShot] = {}
+        # By an image's id, which is the digest of its configuration.
+        self._defaults: dict[str, ImageDefaults] = {}
+
+    def _whole(self, spec: ContainerSpec) -> ContainerSpec:
+        """`spec` with what its image says where the user says nothing.
+
+        Raises:
+            NotFound: There is no such image.
+        """
+        if spec.image is None:
+            return spec
+        image_id = self._images.id_of(spec.image)
+        defaults = self._defaults.get(image_id)
+        if defaults is None:
+            if len(self._defaults) >= _MOST_DEFAULTS:
+                self._defaults.clear()
+            defaults = self._defaults[image_id] = ImageDefaults(self._images.config_of(image_id))
+        return defaults.merged(spec)
 
     async def _prepare(self, spec: ContainerSpec) -> Prepared:
         """Make the volumes of a container that is to be made, where `has_volumes`.

@@ -119,6 +119,11 @@ class ThrowAway(Starter):
             if earlier is not None:
                 return earlier
             self._remember(run_key(request_id), call)
+        try:
+            spec = self._whole(spec)
+        except ArdockError as error:
+            call.finish(error)
+            return call
         if has_volumes(spec):
             self._nursery.start_soon(self._prepare_call, call, spec, prepared)
         else:
@@ -203,6 +208,11 @@ class ThrowAway(Starter):
             raise InvalidArgument(f"in_flight: must be at least 1, not {in_flight}", field="in_flight")
 
         def begin(connection: Connection, spec: ContainerSpec, max_output: int) -> Container:
+            try:
+                spec = self._whole(spec)
+            except ArdockError:
+                connection.release_slot()
+                raise
             return self._begin(connection, spec, "run", output="capture", max_output=max_output, bound=True)
 
         async def begin_later(spec: ContainerSpec, max_output: int) -> Container:

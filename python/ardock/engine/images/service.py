@@ -1,85 +1,150 @@
-"""`Images`: what can be done with images."""
+"""`Images`: what can be done with images; implements `ardock.interface.Images`."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import trio
 
-from ardock.engine.images.record import decode, encode
-from ardock.engine.images.reference import normalize
-from ardock.engine.images.store import Store, Tree
-from ardock.engine.state import Changes, NewEvent, State
-from ardock.model.errors import Ambiguous, Conflict, InvalidArgument, NotFound
-from ardock.model.image import ImageInfo
-from ardock.protocol.methods import Removed
+from ardock import _core
+from ardock.engine.content import Blobs
+from ardock.engine.images import changes as instructions
+from ardock.engine.images import filters as image_filters
+from ardock.engine.images import platforms
+from ardock.engine.images.catalogue import Catalogue
+from ardock.engine.images.check import Checker, recovered
+from ardock.engine.images.core import in_thread, told
+from ardock.engine.images.fetch import Document, Fetcher, Transfer
+from ardock.engine.images.layers import Layers
+from ardock.engine.images.load import Loader
+from ardock.engine.images.make import Maker, Origin
+from ardock.engine.images.mirror import Mirror
+from ardock.engine.images.outflow import outflow
+from ardock.engine.images.push import Giver, Packaged
+from ardock.engine.images.record import decode
+from ardock.engine.images.remote import RegistrySource
+from ardock.engine.images.save import Blob, Saved, write_archive
+from ardock.engine.images.telling import telling
+from ardock.engine.registry import Registries
+from ardock.engine.snapshots import Directories, Driver
+from ardock.engine.state import State
+from ardock.interface import OnProgress
+from ardock.model.container import Filters
+from ardock.model.errors import InvalidArgument, NotFound
+from ardock.model.image import (
+    HistoryEntry,
+    ImageConfig,
+    ImageDetails,
+    ImageInfo,
+    Loaded,
+    Progress,
+    Pruned,
+    Pushed,
+    StoreCheck,
+    UsageLine,
+)
+from ardock.model.reference import Reference, parse_reference
+from ardock.model.registry import Credentials
 
-_ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
-_ALGORITHM: Final = "sha256:"
+_CREATED: Final = "<missing>"
 
 
 class Images:
-    """Named root file systems of one engine; implements `ardock.interface.Images`.
-
-    An image's tree is on the disk before its record is written, and its record is gone before its tree is: whatever stops the
-    engine in between leaves a folder that nothing names, which the next `tidy` removes.
-    """
+    """The images of one engine."""
 
     def __init__(
         self,
         root: Path,
         state: State,
-        rows: Iterable[tuple[str, bytes]],
+        driver: Driver,
+        nursery: trio.Nursery,
         *,
+        registries: Registries,
         in_use: Callable[[str], Sequence[str]],
         take: Callable[[bytes], tuple[str, bytes] | None] = lambda _: None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Of the rows that the state had.
+        """Not open yet.
 
         Args:
             root: The engine's root folder.
             state: Where images are written down.
-            rows: What it had of them.
+            driver: Where layers are unpacked.
+            nursery: For what comes in and goes.
+            registries: Where images come from.
             in_use: Tells which containers (short ids) were made from an image (its id).
             take: Of the encoded result of a call, what its commit must have for the request it answers (`Requests.take`).
             now: Wall clock, ns since 1970.
-
-        Raises:
-            FolderUnusable: A row is damaged.
         """
-        self._store = Store(root)
-        self._state = state
+        self.driver: Driver = driver
+        self._registries = registries
         self._in_use = in_use
-        self._take = take
-        self._now = now
-        self._by_id: dict[str, ImageInfo] = {}
-        self._by_name: dict[str, str] = {}
-        # One change at a time: each reads what the one before it wrote.
-        self._changing = trio.Lock()
-        for image_id, row in rows:
-            self._put(decode(image_id, row))
+        self._blobs = Blobs(root)
+        self._mirror = Mirror(root)
+        self._catalogue = Catalogue(state, self._blobs, self._mirror, in_use=in_use, take=take, now=now)
+        self._layers = Layers(self._blobs, driver, self._catalogue.leases, nursery)
+        self._fetcher = Fetcher(self._blobs, self._layers)
+        self._maker = Maker(root, self._catalogue, self._blobs, self._layers)
+        self._giver = Giver(self._catalogue, self._blobs, self._layers)
+        self._loader = Loader(self._catalogue, self._blobs, self._fetcher)
+        self._checker = Checker(self._catalogue, self._blobs, self._layers)
+        self._directories: dict[str, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._by_id)
+        return len(self._catalogue.index)
 
     def __repr__(self) -> str:
-        """How many, under how many names."""
-        return f"<Images: {len(self._by_id)} under {len(self._by_name)} names in {self._store.folder}>"
+        """How many, and where."""
+        return f"<Images: {len(self)} in {self._blobs.folder}>"
 
-    async def tidy(self) -> None:
-        """Remove what a former engine left half made or half removed. To be called once, before anything else.
+    async def open(self, rows: Iterable[tuple[str, bytes]], *, fresh: bool) -> None:
+        """Learn what there is, and remove what a former engine left half made or half removed. Once, before anything else.
+
+        Args:
+            rows: What the state had of images.
+            fresh: The state is new. A store that is not has lost its index then, which is made anew from the store.
 
         Raises:
-            FolderUnusable: The folder cannot be made, read or cleared.
+            FolderUnusable: A row is damaged; a folder cannot be made, read or cleared.
+            DiskFull: A folder cannot be made.
         """
-        await self._store.tidy(image_id.removeprefix(_ALGORITHM) for image_id in self._by_id)
+        records = [decode(image_id, row) for image_id, row in rows]
+        blobs = await in_thread(self._blobs.open)
+        await in_thread(self._mirror.open)
+        trees = await in_thread(self.driver.committed)
+        self._layers.open(trees)
+        lost = fresh and not records and bool(blobs)
+        if lost:
+            records, _ = await recovered(self._blobs, self._mirror, trees)
+        self._catalogue.open(self._layers, records)
+        if lost and records:
+            await self._catalogue.write_anew(records)
+        held = self._catalogue.leases.held
+        self._layers.drop([thing for thing in (*blobs, *(f"chain:{tree}" for tree in trees)) if not held(thing)])
+        await in_thread(lambda: self._mirror.tidy(self._catalogue.index))
+        await in_thread(self._clear)
+
+    def _clear(self) -> None:
+        """What was being unpacked when the last engine ended."""
+        for key in sorted(self.driver.keys()):
+            if key.startswith("layer-"):
+                self.driver.remove(key)
+
+    @asynccontextmanager
+    async def _settling(self) -> AsyncIterator[None]:
+        """Of what fails or is cancelled in the body nothing is left, and its room is back, when it is left."""
+        try:
+            yield
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._layers.until_removed()
+            raise
 
     # What launching needs
 
@@ -90,198 +155,284 @@ class Images:
             NotFound: There is none.
             Ambiguous: The prefix fits several.
         """
-        return self._find(ref)[0].id
+        return self._catalogue.index.find(ref)[0].id
+
+    def config_of(self, ref: str) -> ImageConfig:
+        """What its containers get. Errors as `id_of`; ContentDamaged: it is damaged on the disk."""
+        return self._catalogue.config_of(self.id_of(ref)).config
+
+    def chain_of(self, ref: str) -> tuple[str, ...]:
+        """The names of its unpacked layers, the topmost first. Errors as `id_of`."""
+        return self._catalogue.index.find(ref)[0].chains[::-1]
 
     def layers_of(self, ref: str) -> tuple[str, ...]:
-        """Its directories, absolute, topmost first. Errors as `id_of`."""
-        image, _ = self._find(ref)
-        return (str(self._store.path(image.id.removeprefix(_ALGORITHM))),)
+        """Directories that show its root file system, merged, the topmost first. Errors as `id_of`."""
+        record, _ = self._catalogue.index.find(ref)
+        found = self._directories.get(record.id)
+        if found is None:
+            found = self.driver.mounts(record.chains[::-1]).directories
+            if len(self._directories) > 1024:
+                self._directories.clear()
+            self._directories[record.id] = found
+        return found
 
-    # The interface
+    # From and to registries
 
-    async def import_tree(self, path: str | Path, name: str) -> ImageInfo:
-        """Copy a directory of this machine, or unpack an uncompressed tar there, as the image `name`.
+    async def pull(
+        self,
+        ref: str,
+        *,
+        platform: str = "",
+        credentials: Credentials | None = None,
+        progress: OnProgress | None = None,
+    ) -> ImageInfo:
+        """See `ardock.interface.Images.pull`."""
+        reference = parse_reference(ref).tagged()
+        platforms.parse(platform)
+        what = reference.familiar
+        with telling(progress) as tell:
+            tell(Progress(part=what, status="resolving"))
+            async with self._settling(), self._registries.open(reference, credentials) as repository:
+                fetched = await repository.manifest(reference.target)
+                source = RegistrySource(repository)
+                root = Document(fetched.media_type, fetched.digest, fetched.data)
+                with self._catalogue.leases.lease() as lease:
+                    record = await self._fetcher.fetch(source, root, Transfer(what, platform, lease, tell))
+                    kept = await self._catalogue.keep(
+                        record,
+                        # By a digest an image gets no name: its tag could have moved since.
+                        names=() if reference.digest else (reference.familiar,),
+                        digest=f"{reference.familiar_name}@{fetched.digest}",
+                        action="pull",
+                    )
+            tell(Progress(part=what, status="pulled"))
+        return kept.info
 
-        Of a directory, what is mounted within is left out, and so are the engine's own folder and sockets. A name that another
-        image has moves. Cancelled, nothing of it is kept.
+    async def push(
+        self, ref: str, *, credentials: Credentials | None = None, progress: OnProgress | None = None
+    ) -> Pushed:
+        """See `ardock.interface.Images.push`."""
+        reference = _named(ref)
+        record, _ = self._catalogue.index.find(reference.familiar)
+        with telling(progress) as tell, self._catalogue.leases.lease() as lease:
+            lease.hold(*record.things)
+            async with self._registries.open(reference, credentials, push=True) as repository:
+                return await self._giver.push(record, repository, reference, lease, tell)
 
-        Raises:
-            InvalidArgument: The name is malformed; it is neither a directory nor a whole, uncompressed tar; a name in it leads
-                out of it.
-            NotFound: There is nothing at `path`.
-            NotPermitted: It may not be read.
-            Unsupported: There is something in it that cannot be kept as it is; it is named.
-            DiskFull: The disk is full; nothing of it is left.
-            FolderUnusable: The disk fails otherwise.
+    # From and to archives
+
+    async def load(
+        self,
+        source: str | Path | AsyncIterator[bytes],
+        *,
+        platform: str = "",
+        progress: OnProgress | None = None,
+    ) -> Sequence[Loaded]:
+        """See `ardock.interface.Images.load`."""
+        with telling(progress) as tell:
+            async with self._settling():
+                return await self._loader.load(Path(source) if isinstance(source, str) else source, platform, tell)
+
+    @asynccontextmanager
+    async def save(self, refs: Sequence[str], *, platform: str = "") -> AsyncIterator[AsyncIterator[bytes]]:
+        """See `ardock.interface.Images.save`."""
+        if not refs:
+            raise InvalidArgument("refs: name one image at least", field="refs")
+        wanted = platforms.parse(platform)
+        with self._catalogue.leases.lease() as lease:
+            images: dict[str, tuple[Packaged, list[str]]] = {}
+            for ref in refs:
+                record, name = self._catalogue.index.find(ref)
+                if platform and platforms.fitness(record.platform, wanted) is None:
+                    raise NotFound(f"{ref} is here for {record.platform}, not for {wanted}", field="platform")
+                if record.id not in images:
+                    images[record.id] = (await self._giver.package(record, lease, lambda _: None), [])
+                # By its name it is saved with that name, by its id without one, as Docker does it.
+                if name in record.names and name not in images[record.id][1]:
+                    images[record.id][1].append(name)
+            saved, blobs = self._saved(images)
+
+            def write(out: int, flag: _core.CancelFlag) -> None:
+                write_archive(saved, blobs, out, flag)
+
+            async with outflow(write) as chunks:
+                yield chunks
+
+    def _saved(self, images: dict[str, tuple[Packaged, list[str]]]) -> tuple[list[Saved], list[Blob]]:
+        saved = []
+        blobs: dict[str, Blob] = {}
+        for image_id, (packaged, names) in images.items():
+            layers = tuple([layer.digest for layer in packaged.layers])
+            saved.append(Saved(packaged.manifest, image_id, layers, tuple(names)))
+            for digest in (packaged.manifest.digest, image_id, *layers):
+                blobs[digest] = Blob(digest, self._blobs.path(digest))
+        return saved, list(blobs.values())
+
+    async def import_tree(
+        self, path: str | Path, name: str, *, changes: Sequence[str] = (), message: str = "", platform: str = ""
+    ) -> ImageInfo:
+        """See `ardock.interface.Images.import_tree`.
+
+        Of a directory, what is mounted within is left out, and so are the engine's own folder and sockets.
         """
-        source = Path(path)
-        return await self._import(name, lambda target: self._store.copy(source, target))
+        names, config = _naming(name), instructions.apply(ImageConfig(), changes)
+        async with self._settling():
+            made = await self._maker.from_path(Path(path), Origin(names, config, message, platforms.parse(platform)))
+        return made.info
 
-    async def import_tar(self, chunks: AsyncIterator[bytes], name: str) -> ImageInfo:
-        """Unpack an uncompressed tar that comes in pieces; errors as `import_tree`."""
-        return await self._import(name, lambda target: self._store.unpack(chunks, target))
+    async def import_tar(
+        self,
+        chunks: AsyncIterator[bytes],
+        name: str,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+    ) -> ImageInfo:
+        """See `ardock.interface.Images.import_tar`."""
+        names, config = _naming(name), instructions.apply(ImageConfig(), changes)
+        async with self._settling():
+            made = await self._maker.from_chunks(chunks, Origin(names, config, message, platforms.parse(platform)))
+        return made.info
+
+    async def commit(
+        self,
+        image_ref: str,
+        found: Callable[[], AbstractAsyncContextManager[Directories]],
+        name: str,
+        *,
+        config: Callable[[ImageConfig], ImageConfig],
+        changes: Sequence[str],
+        author: str,
+        message: str,
+        command: str,
+    ) -> ImageInfo:
+        """An image of what a container has written on top of its own; see `ardock.interface.Containers.commit`.
+
+        Args:
+            image_ref: The container's image.
+            found: What it has written, to be looked at as long as that is open.
+            name: Of the new image; may be empty.
+            config: What the container's own settings make of its image's configuration.
+            changes: Instructions on top of that.
+            author: Who.
+            message: The user's words.
+            command: What the container ran.
+        """
+        names = _naming(name)
+        record, _ = self._catalogue.index.find(image_ref)
+        image = self._catalogue.config_of(record.id)
+        image = msgspec.structs.replace(image, config=instructions.apply(config(image.config), changes))
+        async with self._settling(), found() as directories:
+            made = await self._maker.commit(
+                record, image, directories, names, author=author, message=message, command=command
+            )
+        return made.info
+
+    # Looking and removing
+
+    async def tag(self, ref: str, name: str) -> None:
+        """See `ardock.interface.Images.tag`."""
+        await self._catalogue.tag(ref, _naming(name or " ")[0])
 
     async def list(self) -> Sequence[ImageInfo]:
         """All of them, newest first."""
         await trio.lowlevel.checkpoint()
-        return sorted(self._by_id.values(), key=lambda image: image.created_at, reverse=True)
+        infos = [record.info for record in self._catalogue.index]
+        return sorted(infos, key=lambda info: info.created_at or info.added_at, reverse=True)
 
-    async def inspect(self, ref: str) -> ImageInfo:
-        """One, by name or by (a prefix of) its id; errors as `id_of`."""
+    async def inspect(self, ref: str) -> ImageDetails:
+        """See `ardock.interface.Images.inspect`."""
         await trio.lowlevel.checkpoint()
-        return self._find(ref)[0]
+        record, _ = self._catalogue.index.find(ref)
+        image = self._catalogue.config_of(record.id)
+        return ImageDetails(
+            info=record.info,
+            config=image.config,
+            diff_ids=image.diff_ids,
+            layers=self.layers_of(record.id),
+            manifest=record.manifest,
+            author=image.author,
+            comment=image.comment or (image.history[-1].comment if image.history else ""),
+            docker_version=image.docker_version,
+        )
+
+    async def history(self, ref: str) -> Sequence[HistoryEntry]:
+        """See `ardock.interface.Images.history`."""
+        await trio.lowlevel.checkpoint()
+        record, _ = self._catalogue.index.find(ref)
+        image = self._catalogue.config_of(record.id)
+        sizes = {layer.diff_id: layer.content for layer in record.layers}
+        steps = [msgspec.structs.replace(step, size=sizes.get(step.layer, 0)) for step in image.history]
+        told_of = {step.layer for step in steps}
+        # Layers that the history does not tell of, as some tools make them.
+        steps += [
+            HistoryEntry(created_by=_CREATED, layer=layer.diff_id, size=layer.content)
+            for layer in record.layers
+            if layer.diff_id not in told_of
+        ]
+        return steps[::-1]
 
     async def remove(self, ref: str, *, force: bool = False) -> Sequence[str]:
-        """Take a name off an image, and remove the image with its last one; what was done, as Docker tells it.
+        """See `ardock.interface.Images.remove`."""
+        return await self._catalogue.remove(ref, force=force)
 
-        Named by its id, an image loses all its names; more than one only with `force`. An image that containers were made from
-        stays, with `force` without its name, until it is removed when they are gone.
+    async def prune(self, *, all: bool = False, filters: Filters | None = None) -> Pruned:  # noqa: A002 - Docker's name
+        """See `ardock.interface.Images.prune`."""
+        wanted = image_filters.for_prune(filters or {})
+        done, space = await self._catalogue.prune(wanted, every=all)
+        return Pruned(done=tuple(done), space=space)
 
-        Returns:
-            ``Untagged: name:tag`` and ``Deleted: sha256:...``, in order.
+    async def check(self, *, progress: OnProgress | None = None) -> StoreCheck:
+        """See `ardock.interface.Images.check`."""
+        with telling(progress) as tell:
+            return await self._checker.check(tell)
 
-        Raises:
-            Conflict: A container uses it, or it has several names, and `force` is not given.
-            NotFound: There is none.
-            Ambiguous: The prefix fits several.
-        """
-        async with self._changing:
-            image, name = self._find(ref)
-            gone = (name,) if name else image.names
-            left = tuple(each for each in image.names if each not in gone)
-            users = () if left else self._in_use(image.id)
-            self._check_removal(image, name, users, force=force)
-            deleted = not left and not users
-            # In memory first: no container is made from it from now on.
-            if deleted:
-                self._drop(image)
-            else:
-                self._put(msgspec.structs.replace(image, names=left))
-            events = [self._event("untag", image.id, each) for each in gone]
-            if deleted:
-                events.append(self._event("delete", image.id, gone[0] if gone else ""))
-            done = [f"Untagged: {each}" for each in gone] + ([f"Deleted: {image.id}"] if deleted else [])
-            # What can be written is; on a full disk it is as soon as there is room.
-            with trio.CancelScope(shield=True):
-                await self._state.commit_and_wait(
-                    Changes(
-                        events=tuple(events),
-                        put_images=() if deleted else (encode(self._by_id[image.id]),),
-                        drop_images=(image.id,) if deleted else (),
-                        request=self._take(msgspec.msgpack.encode(Removed(done=done))),
-                        fsync=True,
-                    )
-                )
-                if deleted:
-                    await self._store.remove(self._store.path(image.id.removeprefix(_ALGORITHM)))
-        return done
+    async def usage(self) -> tuple[Sequence[UsageLine], int, int]:
+        """Each image's room; bytes of all unpacked layers, and of all blobs."""
+        await trio.lowlevel.checkpoint()
+        records = list(self._catalogue.index)
+        shares: dict[str, int] = {}
+        sizes: dict[str, int] = {}
+        for record in records:
+            for chain, layer in zip(record.chains, record.layers, strict=True):
+                shares[chain] = shares.get(chain, 0) + 1
+                sizes[chain] = layer.content
+        lines = [
+            UsageLine(
+                id=record.id,
+                size=record.info.size,
+                shared=sum([sizes[chain] for chain in record.chains if shares[chain] > 1]),
+                users=len(self._in_use(record.id)),
+            )
+            for record in records
+        ]
 
-    # The inside
+        def blobs() -> int:
+            return sum(self._blobs.size(digest) for digest in self._blobs.digests())
 
-    async def _import(self, name: str, make: Callable[[Path], Awaitable[Tree]]) -> ImageInfo:
-        name = normalize(name)
-        async with self._store.aside() as folder:
-            tree = await make(folder)
-            # What waits for its turn may still be cancelled; from then on it is done whole.
-            async with self._changing:
-                with trio.CancelScope(shield=True):
-                    image = await self._keep(folder, tree, name)
-        return image
+        return lines, sum(sizes.values()), await in_thread(lambda: told(blobs))
 
-    async def _keep(self, folder: Path, tree: Tree, name: str) -> ImageInfo:
-        image_id = _ALGORITHM + tree.digest
-        is_new = await self._store.keep(folder, tree.digest)
-        image = self._by_id.get(image_id) or ImageInfo(
-            id=image_id, created_at=self._now(), size=tree.size, files=tree.files
+
+def _naming(name: str) -> tuple[str, ...]:
+    """The normalized name that an image gets; none where it is empty.
+
+    Raises:
+        InvalidArgument: It is no name, or has a digest, which cannot be given away.
+    """
+    if not name:
+        return ()
+    reference = parse_reference(name)
+    if reference.digest:
+        raise InvalidArgument(
+            f"name: {name!r} names a content by its digest, which cannot be given away: leave @{reference.digest[:12]}... out",
+            field="name",
         )
-        image = msgspec.structs.replace(image, names=tuple(sorted({*image.names, name})))
-        changed = [image]
-        events = [self._event("import", image_id, name)]
-        former = self._by_id.get(self._by_name.get(name, ""))
-        if former is not None and former.id != image_id:
-            left = tuple(each for each in former.names if each != name)
-            changed.append(msgspec.structs.replace(former, names=left))
-            events.append(self._event("untag", former.id, name))
-        try:
-            await self._state.commit_and_wait(
-                Changes(
-                    events=tuple(events),
-                    put_images=tuple(map(encode, changed)),
-                    request=self._take(msgspec.msgpack.encode(image)),
-                    fsync=True,
-                    may_fail=True,
-                )
-            )
-        except BaseException:
-            if is_new and image_id not in self._by_id:
-                await self._store.remove(self._store.path(tree.digest))
-            raise
-        for each in reversed(changed):
-            self._put(each)
-        return image
-
-    def _check_removal(self, image: ImageInfo, name: str, users: Sequence[str], *, force: bool) -> None:
-        if force:
-            if users and not image.names:
-                raise Conflict(
-                    f"image {_short(image.id)} has no name to take off, and cannot be removed: container {users[0]} uses it"
-                )
-            return
-        if not name and len(image.names) > 1:
-            raise Conflict(
-                f"image {_short(image.id)} has several names ({', '.join(image.names)}): give a name, or force it"
-            )
-        if users:
-            raise Conflict(
-                f"image {name or _short(image.id)} cannot be removed: container {users[0]} uses it "
-                "(remove the container first, or force it to lose its name only)"
-            )
-
-    def _find(self, ref: str) -> tuple[ImageInfo, str]:
-        """An image, and the name by which it was found (empty: by its id). A name goes before the prefix of an id."""
-        try:
-            name = normalize(ref)
-        except InvalidArgument:
-            name = ""
-        if name in self._by_name:
-            return self._by_id[self._by_name[name]], name
-        found = _ID.fullmatch(ref)
-        if found is not None:
-            prefix = _ALGORITHM + found[1]
-            if prefix in self._by_id:
-                return self._by_id[prefix], ""
-            fitting = [image for image_id, image in self._by_id.items() if image_id.startswith(prefix)]
-            if len(fitting) > 1:
-                raise Ambiguous(
-                    f"image: {len(fitting)} images have an id that begins with {found[1]!r}: give more digits"
-                )
-            if fitting:
-                return fitting[0], ""
-        raise NotFound(f"image: there is no image {ref!r}", field="image")
-
-    def _put(self, image: ImageInfo) -> None:
-        former = self._by_id.get(image.id)
-        for name in () if former is None else former.names:
-            if self._by_name.get(name) == image.id:
-                del self._by_name[name]
-        self._by_id[image.id] = image
-        for name in image.names:
-            self._by_name[name] = image.id
-
-    def _drop(self, image: ImageInfo) -> None:
-        self._put(msgspec.structs.replace(image, names=()))
-        del self._by_id[image.id]
-
-    def _event(self, action: str, image_id: str, name: str) -> NewEvent:
-        return NewEvent(
-            time=self._now(),
-            type="image",
-            action=action,
-            id=image_id,
-            name=name,
-            attributes={"name": name} if name else {},
-        )
+    return (reference.tagged().familiar,)
 
 
-def _short(image_id: str) -> str:
-    return image_id.removeprefix(_ALGORITHM)[:12]
+def _named(ref: str) -> Reference:
+    reference = parse_reference(ref)
+    if reference.digest:
+        raise InvalidArgument(f"name: {ref!r} has a digest: what is pushed gets a tag; give NAME[:TAG]", field="name")
+    return reference.tagged()

@@ -1,7 +1,4 @@
-"""Trees for the tests of images: archives, and the digest of a tree as the format's description says it.
-
-The second is written from rust/layer/src/digest.rs' head alone, so that the Rust side has something to be compared with.
-"""
+"""Trees for the tests of images: archives, and a digest of all that is in a directory but times, to compare two of them."""
 
 from __future__ import annotations
 
