@@ -84,9 +84,9 @@ def value_of(flag: AnyFlag, text: str) -> object:
             "type=bind,src=/a,dst=/b,ro,bind-recursive=readonly,bind-propagation=rprivate",
             [Bind("/a", "/b", read_only=True, read_only_recursive=True)],
         ),
-        (f.VOLUME, "/b", [VolumeMount("", "/b")]),
-        (f.VOLUME, "name:/b", [VolumeMount("name", "/b")]),
-        (f.VOLUME, "name:/b:ro,nocopy", [VolumeMount("name", "/b", read_only=True, no_copy=True)]),
+        (f.VOLUME, "/b", [VolumeMount("", "/b", by_v=True)]),
+        (f.VOLUME, "name:/b", [VolumeMount("name", "/b", by_v=True)]),
+        (f.VOLUME, "name:/b:ro,nocopy", [VolumeMount("name", "/b", read_only=True, no_copy=True, by_v=True)]),
         (f.MOUNT, "dst=/b", [VolumeMount("", "/b")]),
         (
             f.MOUNT,

@@ -151,8 +151,8 @@ def test_run_hands_over_what_it_was_told(engine: FakeEngine) -> None:
         request = engine.expect("containers.create")
         assert request.params["spec"]["volumes_from"] == ["web:ro"]
         assert request.params["spec"]["mounts"] == [
-            {"target": "/d", "type": "volume", "source": "data", "read_only": True},
-            {"target": "/anon", "type": "volume"},
+            {"target": "/d", "type": "volume", "source": "data", "read_only": True, "create_source": True},
+            {"target": "/anon", "type": "volume", "create_source": True},
             {"target": "/f", "type": "volume", "source": "fast", "subpath": "a", "driver_options": {"type": "tmpfs"}},
         ]
         request.reply(id="0" * 64, name="x")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,9 +55,8 @@ async def test_a_tmpfs_is_one_for_all_that_use_it_and_gone_with_the_last(either:
     first = await kept(either, rootfs, at("/a", "fast"))
     await told(either, first, "echo hello > /a/file")
     second = await kept(either, rootfs, at("/b", "fast", read_only=True))
-    assert await told(either, second, "cat /b/file; grep ' /b ' /proc/self/mounts") == (
-        "hello\ntmpfs /b tmpfs ro,noexec,relatime,size=2048k,mode=700 0 0\n"
-    )
+    shown = await told(either, second, "cat /b/file; grep ' /b ' /proc/self/mounts")
+    assert shown.startswith("hello\ntmpfs /b tmpfs ro,noexec,relatime,size=2048k,mode=700")
     assert await output(
         either, rootfs, "dd if=/dev/zero of=/c/big bs=1M count=4 2>&1 || true; ls -s /c/big", at("/c", "fast")
     )
@@ -149,6 +149,8 @@ async def test_the_same_name_with_other_options_is_another_volume(either: interf
 
 
 async def test_a_block_device_is_mounted_and_unmounted(engine: Engine, rootfs: str, tmp_path: Path) -> None:
+    if shutil.which("mkfs.ext4") is None or shutil.which("losetup") is None:
+        pytest.skip("no mkfs.ext4 or losetup")
     image = tmp_path / "disk"
     image.write_bytes(b"")
     os.truncate(image, 16 << 20)

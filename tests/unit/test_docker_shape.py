@@ -178,7 +178,7 @@ def test_everything_that_was_asked_for_is_told() -> None:
             "Source": "/srv",
             "BindOptions": {"Propagation": "rslave", "NonRecursive": True},
         },
-        {"Type": "tmpfs", "Target": "/scratch", "TmpfsOptions": {"Options": "size=1m"}},
+        {"Type": "tmpfs", "Target": "/scratch", "TmpfsOptions": {"SizeBytes": 1 << 20}},
     ]
     assert container["Mounts"] == [
         {"Type": "bind", "Source": "/tmp", "Destination": "/m", "Mode": "ro", "RW": False, "Propagation": "rprivate"},

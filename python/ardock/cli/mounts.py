@@ -44,6 +44,7 @@ class VolumeMount(NamedTuple):
     driver: str = ""
     options: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    by_v: bool = False
 
 
 class Tmpfs(NamedTuple):
@@ -68,7 +69,7 @@ def volume(value: str) -> Bind | VolumeMount:
     if len(parts) > 3:
         raise ValueError("give [SOURCE:]TARGET[:ro|rw,...]; a path with a colon needs --mount")
     if len(parts) == 1:
-        return VolumeMount("", _target(value))
+        return VolumeMount("", _target(value), by_v=True)
     source, target = parts[0], parts[1]
     if not source or not target:
         raise ValueError("the source and the target cannot be empty: give [SOURCE:]TARGET[:ro]")
@@ -80,7 +81,7 @@ def volume(value: str) -> Bind | VolumeMount:
         wrong = next((mode for mode in modes if mode in PROPAGATIONS), None)
         if wrong:
             raise ValueError(f"invalid mode {wrong} for the volume {source}: only a path of the host's is propagated")
-        return VolumeMount(source, _target(target), read_only="ro" in modes, no_copy="nocopy" in modes)
+        return VolumeMount(source, _target(target), read_only="ro" in modes, no_copy="nocopy" in modes, by_v=True)
     bind = Bind(_host_path(source), _target(target), read_only="ro" in modes, create_source=True)
     for mode in modes:
         if mode in PROPAGATIONS:

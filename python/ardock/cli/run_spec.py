@@ -234,6 +234,7 @@ def _mount(entry: Bind | VolumeMount | Tmpfs) -> Mount:
             driver=entry.driver,
             driver_options=dict(entry.options),
             labels=dict(entry.labels),
+            create_source=entry.by_v,
         )
     return Mount(
         type="bind",

@@ -87,7 +87,7 @@ def host_config(info: ContainerInfo) -> Struct:
         "ReadonlyPaths": NilList() if spec.privileged else list(READONLY_PATHS),
     }
     # Those that Docker leaves out where they are empty.
-    if mounts := [_mount(mount) for mount in spec.mounts if not (_by_v(mount) or mount.anonymous)]:
+    if mounts := [_mount(mount) for mount in spec.mounts if not (_by_v(mount) or mount.anonymous or mount.inherited)]:
         config["Mounts"] = mounts
     if spec.tmpfs:
         config["Tmpfs"] = string_map(spec.tmpfs)
@@ -116,10 +116,7 @@ def _point(mount: Mount, root: str) -> Struct:
             "Source": f"{root}/volumes/{mount.source}/_data" if root else "",
             "Destination": mount.target,
             "Driver": "local",
-            # SELinux' shared label is Docker's default for volumes of its local driver.
-            "Mode": ""
-            if mount.anonymous
-            else ",".join(["z", *_bind_modes(mount)] if not mount.read_only else _bind_modes(mount)),
+            "Mode": _volume_mode(mount),
         }
     else:
         point |= {
@@ -131,6 +128,13 @@ def _point(mount: Mount, root: str) -> Struct:
         "RW": not mount.read_only,
         "Propagation": mount.propagation if mount.type == "bind" else "",
     }
+
+
+def _volume_mode(mount: Mount) -> str:
+    """What ``-v`` said; else SELinux' shared label, Docker's default for volumes of its local driver that have a name."""
+    if mount.anonymous or mount.inherited:
+        return ""
+    return (",".join(_bind_modes(mount)) if _by_v(mount) else "") or "z"
 
 
 def _bytes(size: int | str | None) -> int:
@@ -155,11 +159,8 @@ def _capability(name: str) -> str:
 
 
 def _by_v(mount: Mount) -> bool:
-    """It can be told in ``-v``'s form: a bind by `create_source`, see `Mount`, a volume where that has words for all of it."""
-    if mount.type == "volume":
-        named = bool(mount.source) and not mount.anonymous
-        return named and not (mount.subpath or mount.driver or mount.driver_options or mount.labels)
-    return mount.create_source
+    """It was given in ``-v``'s form; see `Mount.create_source`. An anonymous volume is in Docker's `Config.Volumes` instead."""
+    return mount.create_source and not mount.anonymous
 
 
 def _bind_modes(mount: Mount) -> list[str]:
@@ -178,9 +179,10 @@ def _bind(mount: Mount) -> str:
 
 def _mount(mount: Mount) -> Struct:
     """``--mount``'s form."""
-    shown: Struct = {"Type": mount.type, "Target": mount.target}
+    shown: Struct = {"Type": mount.type}
     if mount.source:
         shown["Source"] = mount.source
+    shown["Target"] = mount.target
     if mount.read_only:
         shown["ReadOnly"] = True
     if mount.type == "bind" and (
@@ -190,11 +192,24 @@ def _mount(mount: Mount) -> Struct:
         if mount.read_only_recursive is not None:
             bind["ReadOnlyForceRecursive" if mount.read_only_recursive else "ReadOnlyNonRecursive"] = True
         shown["BindOptions"] = bind
-    if mount.type == "volume":
-        shown["VolumeOptions"] = _volume_options(mount)
+    if options := _volume_options(mount):
+        shown["VolumeOptions"] = options
     if mount.options:
-        shown["TmpfsOptions"] = {"Options": mount.options}
+        shown["TmpfsOptions"] = _tmpfs_options(mount.options)
     return shown
+
+
+def _tmpfs_options(text: str) -> Struct:
+    """What ``--mount`` can say of a tmpfs, as numbers; all else as it is."""
+    given = dict(word.partition("=")[::2] for word in text.split(","))
+    if not given.keys() <= {"size", "mode"} or given.get("size", "").endswith("%"):
+        return {"Options": text}
+    options: Struct = {}
+    if "size" in given:
+        options["SizeBytes"] = parse_size(given["size"], "size")
+    if "mode" in given:
+        options["Mode"] = int(given["mode"], 8)
+    return options
 
 
 def _volume_options(mount: Mount) -> Struct:
@@ -206,7 +221,8 @@ def _volume_options(mount: Mount) -> Struct:
     if mount.subpath:
         options["Subpath"] = mount.subpath
     if mount.driver or mount.driver_options:
-        options["DriverConfig"] = {"Name": mount.driver, "Options": string_map(mount.driver_options)}
+        named: Struct = {"Name": mount.driver} if mount.driver else {}
+        options["DriverConfig"] = named | {"Options": string_map(mount.driver_options)}
     return options
 
 

@@ -113,7 +113,7 @@ def _config(info: ContainerInfo) -> Struct:
 
 def _anonymous_volumes(info: ContainerInfo) -> OpenMap:
     """Docker keeps where they are, of the user's ``-v PATH`` as of the image's."""
-    anonymous = [mount.target for mount in info.spec.mounts if mount.anonymous]
+    anonymous = [mount.target for mount in info.spec.mounts if mount.anonymous and not mount.inherited]
     return places(anonymous) if anonymous else NilMap()
 
 

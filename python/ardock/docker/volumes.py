@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ardock.docker.times import SECOND, human_size, rfc3339_nano
@@ -31,12 +31,17 @@ def volume_json(info: VolumeInfo) -> Struct:
     return {
         "CreatedAt": rfc3339_nano(info.created_at // SECOND * SECOND),
         "Driver": info.driver,
-        "Labels": OpenMap(info.labels) if info.labels else NilMap(),
+        "Labels": _map(info.labels),
         "Mountpoint": info.mountpoint,
         "Name": info.name,
-        "Options": OpenMap(info.options) if info.options else NilMap(),
+        "Options": _map(info.options),
         "Scope": "local",
     }
+
+
+def _map(values: Mapping[str, str]) -> OpenMap:
+    """A map of Go's, which is told in the order of its keys."""
+    return OpenMap(sorted(values.items())) if values else NilMap()
 
 
 class VolumeRow(NamedTuple):

@@ -33,6 +33,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         read_only_recursive: For a read-only bind: what is mounted beneath is read-only, too. None: where the kernel can; False:
             it stays writable; True: it must be.
         create_source: For a bind: make a missing source as a directory (``docker run -v`` does, ``--mount`` does not).
+            A volume is made in any case; there it only says that ``-v`` was the form, which `inspect` shows it in.
         options: For a tmpfs: mount(8) options such as ``"size=64m,mode=1777,noexec"``.
         no_copy: For a volume: leave it empty where it is (else it gets what the image has at `target`).
         subpath: For a volume: relative path of a directory or file in it that is mounted in its place; it must be there.
@@ -41,6 +42,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         labels: For a volume that is made for this mount.
         anonymous: Filled in by the engine: the volume was made for this container alone, and goes with it. In a request it
             means that a new one is wanted, whatever `source` says.
+        inherited: Filled in by the engine: it came from another container (`ContainerSpec.volumes_from`).
     """
 
     target: str
@@ -58,6 +60,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     driver_options: dict[str, str] = {}
     labels: dict[str, str] = {}
     anonymous: bool = False
+    inherited: bool = False
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -69,4 +69,10 @@ def _from_container(entry: str, table: Table) -> Iterable[Mount]:
     read_only = _MODES[mode]
     for mount in table.find(ref).spec.mounts:
         # What the image has was copied when the volume was made, or was not to be.
-        yield structs.replace(mount, read_only=mount.read_only or bool(read_only), no_copy=mount.type == "volume")
+        yield structs.replace(
+            mount,
+            read_only=mount.read_only or bool(read_only),
+            no_copy=mount.type == "volume",
+            create_source=False,
+            inherited=True,
+        )

@@ -465,9 +465,16 @@ class Volumes:
         return volume.info(str(self._store.data(volume.name)), tuple([user.id for user in found]), size)
 
     def _planned(
-        self, name: str, driver: str, options: dict[str, str], labels: dict[str, str], owner: str = ""
+        self,
+        name: str,
+        driver: str,
+        options: dict[str, str],
+        labels: dict[str, str],
+        *,
+        owner: str = "",
+        field: str = "name",
     ) -> Volume:
-        """A volume that may be made.
+        """A volume that may be made; `field` is where its name was given.
 
         Raises:
             InvalidArgument: The name is none, or an option is.
@@ -479,7 +486,7 @@ class Volumes:
         if not name:
             labels = {ANONYMOUS_LABEL: "", **labels}
         return Volume(
-            name=names.check(name) if name else names.make_up(),
+            name=names.check(name, field) if name else names.make_up(),
             options=options,
             labels=labels,
             created_at=self._now(),
@@ -505,7 +512,12 @@ class Volumes:
         shared = mount.anonymous and bool(mount.source)
         anonymous = mount.anonymous or not mount.source
         planned = self._planned(
-            mount.source, mount.driver, mount.driver_options, mount.labels, "" if mount.source else lease.owner
+            mount.source,
+            mount.driver,
+            mount.driver_options,
+            mount.labels,
+            owner="" if mount.source else lease.owner,
+            field="mounts",
         )
         async with self._holding(planned.name):
             if self._known(planned) is None:
