@@ -34,7 +34,7 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     with connected(settings) as engine:
         pruned = engine.call(PRUNE_VOLUMES, PruneVolumes(all=values.on(ALL), filters=filters(values.many(FILTER))))
     told = ["Deleted Volumes:", *pruned.removed, ""] if pruned.removed else []
-    write([*told, f"Total reclaimed space: {human_size(pruned.reclaimed)}"])
+    write([*told, f"Total reclaimed space: {human_size(pruned.reclaimed, 4)}"])
     return 0
 
 
