@@ -120,8 +120,8 @@ fuzz: $(STAMPS)/host ## Fuzz the readers of frames and archives, a minute each (
 	    -artifact_prefix=target/fuzz/$$fuzzer- target/fuzz/corpus/$$fuzzer; done
 
 .PHONY: soak
-soak: root build ## Ten thousand runs and a hundred thousand execs through the API: exact, and nothing grows
-	ARDOCK_SOAK=1 $(BIN)/python -m pytest tests/engine/test_soak.py $(PYTEST)
+soak: root build ## Ten thousand runs, a hundred thousand execs, ten minutes of images that come and go: exact, and nothing grows
+	ARDOCK_SOAK=1 $(BIN)/python -m pytest tests/engine/test_soak.py tests/engine/images/test_race.py $(PYTEST)
 
 .PHONY: check-dist
 check-dist: root wheel sdist ## Install wheel and sdist into empty environments and run a container with each
@@ -133,6 +133,7 @@ bench: root build peers ## Measure launching beside the floor and other engines,
 	$(BIN)/python bench/events.py
 	$(BIN)/python bench/cli.py
 	$(BIN)/python bench/disk.py
+	$(BIN)/python bench/opening.py
 
 .PHONY: peers
 peers: root $(STAMPS)/host ## Install the other engines that tests and benches compare with, where possible

@@ -31,7 +31,7 @@ def tar(entries: Mapping[str, Content], *, mtime: int = 1_600_000_000) -> bytes:
                 member.type, member.linkname = tarfile.SYMTYPE, content
                 archive.addfile(member)
             else:
-                member.size = len(content)
+                member.size, member.mode = len(content), 0o755
                 archive.addfile(member, io.BytesIO(content))
     return out.getvalue()
 

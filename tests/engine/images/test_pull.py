@@ -222,6 +222,17 @@ async def test_one_wrong_byte_is_a_digest_error_and_nothing_is_kept(tmp_path: Pa
                 await wait_until(partial(nothing_in, root))
 
 
+async def test_what_a_mirror_has_damaged_comes_from_the_registry(tmp_path: Path, registry: Registry) -> None:
+    put(registry, "large", "1", LARGE)
+    with Proxy(registry.port) as mirror:
+        mirror.faults.append(Fault("GET .*/blobs/", corrupt_at=100, times=-1))
+        options = RegistryOptions(mirrors={registry.host: (mirror.url,)})
+        async with store(tmp_path / "root", options=options) as (images, _):
+            assert (await images.pull(f"{registry.host}/large:1")).id == LARGE.id
+            assert mirror.count("GET .*/blobs/") >= 2
+            assert (await images.check()).problems == ()
+
+
 async def test_a_connection_that_breaks_goes_on_where_it_broke(tmp_path: Path, registry: Registry) -> None:
     put(registry, "large", "1", LARGE)
     with Proxy(registry.port) as proxy:

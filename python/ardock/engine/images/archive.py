@@ -204,6 +204,9 @@ class Archive:
         place = await in_thread(lambda: self.place(name))
         await sink.feed_file(place.path, place.offset, place.size)
 
+    def elsewhere(self) -> None:
+        """See `Source`."""
+
 
 NAME: Final = "name"
 """Annotation of a descriptor that is made here: the file of the archive that it is."""

@@ -149,7 +149,13 @@ class Layers:
             layer = None
             async with self._turn(blob):
                 if not blob or blob not in self._blobs:
-                    layer = await self._receive(wanted, source, lease, job)
+                    try:
+                        layer = await self._receive(wanted, source, lease, job)
+                    except ContentDamaged:
+                        other = source.elsewhere()
+                        if other is None:
+                            raise
+                        layer = await self._receive(wanted, other, lease, job)
             if wanted.chain not in self._unpacked:
                 archive = layer.blob if layer is not None else blob
                 layer = await self._unpack(wanted, archive, job)

@@ -105,3 +105,6 @@ class Source(Protocol):
 
     async def pour(self, descriptor: Descriptor, sink: Sink) -> None:
         """A layer's bytes; not verified."""
+
+    def elsewhere(self) -> Source | None:
+        """Another source of the same, for what turned out damaged; None: there is none."""
