@@ -252,6 +252,49 @@ async def test_an_empty_volume_gets_what_the_image_has_there_once(
     await either.volumes.prune(all=True)
 
 
+async def test_volumes_of_an_images_config(
+    either: interface.Engine, folders: Folders, rootfs: str, tmp_path: Path
+) -> None:
+    """Each becomes an anonymous volume with what the image has there, unless a mount is in its place."""
+    source = tmp_path / "source"
+    shutil.copytree(rootfs, source, symlinks=True)
+    (source / "data").mkdir()
+    (source / "data" / "file").write_text("of the image\n")
+    await either.images.import_tree(source, "with-volumes", changes=["VOLUME /data /other/"])
+    containers = either.containers
+    spec = ContainerSpec(argv=("sh", "-c", "cat /data/file; echo x > /other/x; ls /other"), image="with-volumes")
+    # Thrown away, in every way; the volumes go with it.
+    assert (await containers.run(spec)).stdout == b"of the image\nx\n"
+    results = [result async for result in containers.run_many([spec, spec])]
+    assert [result.stdout for result in results] == [b"of the image\nx\n"] * 2, results
+    async with await containers.spawn(spec) as running:
+        assert running.stdout is not None
+        assert await running.stdout.read_all() == b"of the image\nx\n"
+    with trio.fail_after(10):
+        while there(folders["root"]):  # noqa: ASYNC110 - on the disk
+            await trio.sleep(0.01)
+    # Kept.
+    created = await containers.create(spec)
+    mounts = (await containers.inspect(created.id)).spec.mounts
+    assert [(mount.target, mount.anonymous) for mount in mounts] == [("/data", True), ("/other/", True)]
+    for _ in range(2):
+        await containers.start(created.id)
+        assert (await containers.wait(created.id)).exit_code == 0
+    # The same volumes, of another container's.
+    result = await containers.run(
+        ["sh", "-c", "cat /data/file /other/x"], image="with-volumes", volumes_from=[created.name]
+    )
+    assert result.stdout == b"of the image\nx\n"
+    await containers.remove(created.id, volumes=True)
+    assert await names(either) == []
+    # A mount in the place of one, however that is written.
+    created = await containers.create(spec, mounts=[at("/data/", "mine"), Mount(type="tmpfs", target="/other")])
+    assert await names(either) == ["mine"]
+    await containers.remove(created.id, volumes=True)
+    assert await names(either) == ["mine"]
+    await either.volumes.remove("mine")
+
+
 def test_all_that_a_directory_of_an_image_holds_is_copied(tmp_path: Path) -> None:
     """Owners, modes, extended attributes, hard links, devices; merged as an overlay shows the layers."""
     top, base, data = tmp_path / "top", tmp_path / "base", tmp_path / "data"

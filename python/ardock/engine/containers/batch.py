@@ -45,10 +45,12 @@ class Ways(NamedTuple):
     """How containers are launched, with so many bytes captured.
 
     Attributes:
+        whole: A spec with what its image says.
         begin: On a connection of which a slot is held; it is given back where this raises.
         begin_later: One that has volumes, with whatever that takes.
     """
 
+    whole: Callable[[ContainerSpec], ContainerSpec]
     begin: Callable[[Connection, ContainerSpec, int], Container]
     begin_later: Callable[[ContainerSpec, int], Awaitable[Container]]
 
@@ -206,6 +208,12 @@ class RunMany(Closing):
         index = self._index
         self._next = None
         self._index += 1
+        try:
+            spec = self._ways.whole(spec)
+        except ArdockError as error:
+            connection.release_slot()
+            self._failed(index, error)
+            return
         if has_volumes(spec):
             connection.release_slot()
             self._preparing += 1

@@ -208,11 +208,6 @@ class ThrowAway(Starter):
             raise InvalidArgument(f"in_flight: must be at least 1, not {in_flight}", field="in_flight")
 
         def begin(connection: Connection, spec: ContainerSpec, max_output: int) -> Container:
-            try:
-                spec = self._whole(spec)
-            except ArdockError:
-                connection.release_slot()
-                raise
             return self._begin(connection, spec, "run", output="capture", max_output=max_output, bound=True)
 
         async def begin_later(spec: ContainerSpec, max_output: int) -> Container:
@@ -222,7 +217,7 @@ class ThrowAway(Starter):
                     connection, spec, "run", output="capture", max_output=max_output, bound=True, prepared=prepared
                 )
 
-        ways = Ways(begin, begin_later)
+        ways = Ways(self._whole, begin, begin_later)
         return RunMany(self._pool, ways, self._nursery, specs, max_output=max_output, in_flight=in_flight)
 
     async def exec_run(
