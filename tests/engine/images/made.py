@@ -40,6 +40,12 @@ def digest(data: bytes, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
+def path_of(key: str) -> str:
+    """Where a blob is in a layout."""
+    algorithm, _, digits = key.partition(":")
+    return f"blobs/{algorithm}/{digits}"
+
+
 class Made(NamedTuple):
     """An image.
 
