@@ -371,8 +371,11 @@ class Layers:
 
         It goes through an archive, as it will when it is pushed: what an archive cannot hold is refused now.
         """
-        reader, writer = os.pipe2(os.O_CLOEXEC)
         flag = _core.CancelFlag()
+        if not found.dirs:
+            # It has never run: its layer is the archive of nothing.
+            return await in_thread(lambda: told(lambda: _core.pack([target], None, cancel=flag)), flag)
+        reader, writer = os.pipe2(os.O_CLOEXEC)
         packed: list[_core.LayerSummary] = []
 
         async def pack() -> None:
