@@ -34,6 +34,20 @@ class Attached(NamedTuple):
     stderr: bool
 
 
+class PullWish(NamedTuple):
+    """When `run` and `create` are to pull.
+
+    Attributes:
+        when: ``always``, ``missing`` or ``never``.
+        platform: ``os[/architecture[/variant]]``; empty is the engine's machine's.
+        quiet: Without progress.
+    """
+
+    when: str = "missing"
+    platform: str = ""
+    quiet: bool = False
+
+
 class FlagCommand:
     """A command whose flags are ours (see `ardock.cli.flags`).
 

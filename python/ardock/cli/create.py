@@ -9,7 +9,7 @@ from ardock.cli import run_flags as f
 from ardock.cli.command import FlagCommand
 from ardock.cli.errors import FAILED, CliError
 from ardock.cli.files import IdFile
-from ardock.cli.run_spec import in_flags, spec_of
+from ardock.cli.run_spec import in_flags, pull_wish, spec_of
 from ardock.cli.several import write
 
 if TYPE_CHECKING:
@@ -25,24 +25,25 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     import msgspec
 
     from ardock.cli.connection import connected
+    from ardock.cli.making import make
     from ardock.model.errors import InvalidArgument, NotFound, Unsupported
-    from ardock.protocol.methods import CREATE, Create
+    from ardock.protocol.methods import Create
 
     spec = spec_of(values, arguments, command="create")
     timeout = values.one(f.TIMEOUT)
     if timeout is not None:
         spec = msgspec.structs.replace(spec, timeout=timeout)
-    path = values.one(f.CIDFILE)
+    path, wish = values.one(f.CIDFILE), pull_wish(values)
     with contextlib.ExitStack() as stack:
         id_file = None if path is None else stack.enter_context(contextlib.closing(IdFile(path)))
         engine = stack.enter_context(connected(settings))
         try:
-            created = engine.call(CREATE, Create(spec=spec, remove=values.on(f.REMOVE)))
+            container = make(engine, Create(spec=spec, remove=values.on(f.REMOVE)), wish)
         except (InvalidArgument, NotFound, Unsupported) as error:
             raise CliError(in_flags(error.message), FAILED) from error
         if id_file is not None:
-            id_file.write(created.id)
-    write([created.id])
+            id_file.write(container)
+    write([container])
     return 0
 
 

@@ -13,11 +13,12 @@ from ardock.cli.attached import ContainerFront, stop_words
 from ardock.cli.connection import connected
 from ardock.cli.errors import CliError, Interrupted
 from ardock.cli.files import IdFile
+from ardock.cli.making import make
 from ardock.cli.run_spec import in_flags
 from ardock.cli.streams import write_all, write_line
 from ardock.cli.terminal import our_size
 from ardock.model.errors import ArdockError, Conflict, InvalidArgument, NotFound, NotRunning, Unsupported
-from ardock.protocol.methods import CREATE, KILL, REMOVE, START, WAIT, Create, Kill, Ref, Remove, Wait
+from ardock.protocol.methods import KILL, REMOVE, START, WAIT, Create, Kill, Ref, Remove, Wait
 
 if TYPE_CHECKING:
     from ardock.cli.command import Settings
@@ -55,7 +56,7 @@ def _run_one(engine: Connection, caught: signals.Caught, request: RunRequest, id
     One that removes itself is not written down before it starts: where the owner ends in between, the next has never heard of
     it.
     """
-    container = engine.call(CREATE, Create(spec=request.spec, remove=request.remove)).id
+    container = make(engine, Create(spec=request.spec, remove=request.remove), request.pull)
     changes = engine.changes
 
     def started() -> None:

@@ -3,90 +3,64 @@
 from __future__ import annotations
 
 import os
-import select
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from ardock.cli import values as v
 from ardock.cli.command import FlagCommand
 from ardock.cli.errors import FAILED, CliError, quoted
-from ardock.cli.flags import Refused
+from ardock.cli.flags import Flag, Many
 from ardock.cli.several import check_count, write
 
 if TYPE_CHECKING:
     from ardock.cli.command import Settings
-    from ardock.cli.connection import Connection
     from ardock.cli.flags import Values
-    from ardock.model.image import ImageInfo
 
-_CHUNK: Final = 64 << 10
-_UNBUILT: Final = "an image is a root file system, without a configuration"
-FLAGS = (
-    Refused("change", _UNBUILT, short="c"),
-    Refused("message", _UNBUILT, short="m"),
-    Refused("platform", "images are not told apart by platform yet", harmless=("",)),
-)
+CHANGE = Many("change", v.text, "Apply Dockerfile instruction to the created image", short="c")
+MESSAGE = Flag("message", v.text, "Set commit message for imported image", short="m")
+PLATFORM = Flag("platform", v.text, "Set platform if server is multi-platform capable")
+FLAGS = (CHANGE, MESSAGE, PLATFORM)
 
 
-def run(settings: Settings, _values: Values, arguments: list[str]) -> int:
+def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     """Run the command line; the exit code."""
-    check_count("image import", arguments, 2, 2)
+    check_count("image import", arguments, 1, 2)
     from ardock.cli.connection import connected
+    from ardock.cli.transfer import upload
     from ardock.protocol.image_methods import IMPORT, ImportImage
 
-    source, name = arguments
-    if source == "-":
+    source = arguments[0]
+    # The engine is on this machine, so it reads the directory or the tar itself; but it is not in our directory.
+    path = None if source == "-" else os.path.abspath(source)  # noqa: PTH100 - pathlib takes long to import
+    params = ImportImage(
+        name=arguments[1] if len(arguments) > 1 else "",
+        path=path,
+        changes=tuple(values.many(CHANGE)),
+        message=values.one(MESSAGE) or "",
+        platform=values.one(PLATFORM) or "",
+    )
+    if path is None:
         if os.isatty(0):
             raise CliError("image import -: standard input is a terminal: give a tar by a pipe or a file", FAILED)
         with connected(settings) as engine:
-            image = _from_stdin(engine, name)
+            image = upload(engine, IMPORT, params, 0)
     else:
-        # The engine is on this machine, so it reads the directory or the tar itself; but it is not in our directory.
-        path = Path(source).absolute()
-        if not path.exists():
+        if source.startswith(("http://", "https://")):
+            raise CliError(f"image import: {quoted(source)}: download it, and give the file (or -)", FAILED)
+        if not os.path.exists(path):  # noqa: PTH110 - as above
             raise CliError(f"image import: {quoted(source)}: no such file or directory", FAILED)
         with connected(settings) as engine:
-            image = engine.call(IMPORT, ImportImage(name=name, path=str(path)))
+            image = engine.call(IMPORT, params)
     write([image.id])
     return 0
-
-
-def _from_stdin(engine: Connection, name: str) -> ImageInfo:
-    """Send standard input to the engine, as much at a time as it takes.
-
-    A lost connection ends it: what was read of a pipe cannot be read again.
-    """
-    from ardock.protocol.image_methods import IMPORT, ImportImage
-
-    client = engine.client
-    call = client.begin(IMPORT, ImportImage(name=name))
-    at_end = False
-    while not call.done:
-        poller = select.poll()
-        poller.register(client.fileno(), select.POLLIN | (select.POLLOUT if client.unsent else 0))
-        # Not while the engine has enough: a pipe whose writer has gone would end every poll at once.
-        if not at_end and call.sendable > 0:
-            poller.register(0, select.POLLIN)
-        for descriptor, _ in poller.poll():
-            if descriptor != 0:
-                client.flush()
-                client.feed()
-            elif not call.done:
-                data = os.read(0, min(_CHUNK, call.sendable))
-                at_end = not data
-                if data:
-                    call.send_bytes(0, data)
-                else:
-                    call.end(0)
-    return call.result()
 
 
 command = FlagCommand(
     "import",
     run,
     FLAGS,
-    usage="[OPTIONS] DIR|TAR|- NAME[:TAG]",
-    help_text="Make an image of a directory or an uncompressed tar",
-    epilog="- reads the tar from standard input. The image's id is printed.",
+    usage="[OPTIONS] DIR|TAR|- [REPOSITORY[:TAG]]",
+    help_text="Import the contents from a tarball to create a filesystem image",
+    epilog="The tar may be compressed with gzip or zstd; - reads it from standard input. The image's id is printed.",
     failure=FAILED,
     interspersed=True,
 )

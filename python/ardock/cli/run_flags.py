@@ -46,15 +46,27 @@ def _namespace(value: str) -> str:
     return value
 
 
-def _platform(value: str) -> str:
-    """This machine's, or nothing."""
-    import os
+def _health_time(value: str) -> int:
+    """A duration of Go's, in ns; moby takes 0 (not given) and at least a millisecond."""
+    from ardock.docker.times import parse_duration
 
-    machine = os.uname().machine
-    ours = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
-    if value not in {"", "linux", ours, machine, f"linux/{ours}", f"linux/{machine}", f"linux/{ours}/v8"}:
-        raise ValueError(f"this machine runs linux/{ours} only")
-    return value
+    duration = parse_duration(value)
+    if duration is None:
+        raise ValueError("give a duration such as 30s or 1m30s")
+    if duration < 0 or 0 < duration < 1_000_000:
+        raise ValueError("give 0 or at least 1ms")
+    return duration
+
+
+def _exposed(value: str) -> tuple[str, ...]:
+    """``port[-port][/protocol]``, port by port."""
+    found = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", value.lower())
+    if not found:
+        raise ValueError("give a port or a range of them, such as 80, 80/tcp or 3000-3010/udp")
+    first, last = int(found[1]), int(found[2] or found[1])
+    if not 1 <= first <= last <= 65_535:
+        raise ValueError("ports are 1 to 65535, the lower one first")
+    return tuple(f"{port}/{found[3] or 'tcp'}" for port in range(first, last + 1))
 
 
 def _device_rule(value: str) -> str:
@@ -110,7 +122,7 @@ LABEL = Many("label", values.label, "Set meta data on a container", short="l")
 LABEL_FILE = Many("label-file", values.text, "Read in a line delimited file of labels")
 
 # The program.
-ENTRYPOINT = Flag("entrypoint", values.text, "Program to run; the arguments follow it")
+ENTRYPOINT = Flag("entrypoint", values.text, "Overwrite the default ENTRYPOINT of the image")
 ENV = Many("env", files.env_setting, "Set environment variables", short="e")
 ENV_FILE = Many("env-file", values.text, "Read in a file of environment variables")
 WORKDIR = Flag("workdir", values.absolute, "Working directory inside the container", short="w")
@@ -174,6 +186,26 @@ PID = Flag("pid", _namespace, "PID namespace to use")
 UTS = Flag("uts", _namespace, "UTS namespace to use")
 CGROUPNS = Flag("cgroupns", _namespace, "Cgroup namespace to use (host|private)")
 
+# The image.
+PULL = Flag("pull", values.choice("always", "missing", "never"), "Pull image before running (always, missing, never)")
+PLATFORM = Flag("platform", values.text, "Set platform if server is multi-platform capable")
+QUIET = Switch("quiet", "Suppress the pull output", short="q")
+
+# Told, and not acted on yet.
+EXPOSE = Many("expose", _exposed, "Expose a port or a range of ports")
+HEALTH_CMD = Flag("health-cmd", values.text, "Command to run to check health")
+HEALTH_INTERVAL = Flag("health-interval", _health_time, "Time between running the check", metavar="duration")
+HEALTH_RETRIES = Flag("health-retries", _COUNT, "Consecutive failures needed to report unhealthy", metavar="int")
+HEALTH_START_INTERVAL = Flag(
+    "health-start-interval", _health_time, "Time between running the check during the start period", metavar="duration"
+)
+HEALTH_START_PERIOD = Flag(
+    "health-start-period", _health_time, "Start period for the container to initialize before health counts",
+    metavar="duration",
+)  # fmt: skip
+HEALTH_TIMEOUT = Flag("health-timeout", _health_time, "Maximum time to allow one check to run", metavar="duration")
+NO_HEALTHCHECK = Switch("no-healthcheck", "Disable any container-specified HEALTHCHECK")
+
 # Names and networks.
 HOSTNAME = Flag("hostname", values.host_name, "Container host name", short="h")
 DOMAINNAME = Flag("domainname", values.host_name, "Container NIS domain name")
@@ -187,15 +219,10 @@ DNS_SEARCH = Many("dns-search", values.text, "Set custom DNS search domains")
 
 # Accepted, since what they ask for is what happens.
 _ACCEPTED: tuple[AnyFlag, ...] = (
-    Flag("pull", values.choice("always", "missing", "never"), "Pull image before running: no images yet", hidden=True),
-    Flag("platform", _platform, "Set platform if server is multi-platform capable", hidden=True),
-    Switch("quiet", "Suppress the pull output", short="q", hidden=True),
-    Switch("no-healthcheck", "Disable any container-specified HEALTHCHECK", hidden=True),
     Switch("disable-content-trust", "Skip image verification", default=True, hidden=True),
 )
 
 _NETWORKS = "there are no networks yet but none and host"
-_HEALTH = "health checks come with containers that live on their own"
 _WINDOWS = "it exists on Windows only"
 
 _REFUSED: tuple[AnyFlag, ...] = (
@@ -205,14 +232,7 @@ _REFUSED: tuple[AnyFlag, ...] = (
     Refused("cpu-percent", _WINDOWS, harmless=("0",)),
     Refused("cpu-rt-period", "real-time scheduling limits are not built yet", harmless=("0",)),
     Refused("cpu-rt-runtime", "real-time scheduling limits are not built yet", harmless=("0",)),
-    Refused("expose", _NETWORKS),
     Refused("gpus", "GPUs are not built yet; --device passes a device node"),
-    Refused("health-cmd", _HEALTH, harmless=("",)),
-    Refused("health-interval", _HEALTH, harmless=("0", "0s")),
-    Refused("health-retries", _HEALTH, harmless=("0",)),
-    Refused("health-start-interval", _HEALTH, harmless=("0", "0s")),
-    Refused("health-start-period", _HEALTH, harmless=("0", "0s")),
-    Refused("health-timeout", _HEALTH, harmless=("0", "0s")),
     Refused("init", "the built-in init is not built yet; the program itself is PID 1", switch=True),
     Refused("io-maxbandwidth", _WINDOWS, harmless=("0",)),
     Refused("io-maxiops", _WINDOWS, harmless=("0",)),

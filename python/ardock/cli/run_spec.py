@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 import msgspec
 
 from ardock.cli import run_flags as f
-from ardock.cli.command import Attached
+from ardock.cli.command import Attached, PullWish
 from ardock.cli.errors import CliError, UsageError, quoted
 from ardock.cli.files import absolute_path, environment, key_values
 from ardock.cli.mounts import Bind, Tmpfs, VolumeMount
+from ardock.model.health import HealthCheck
 from ardock.model.spec import ContainerSpec, Device, LogOptions, Mount, ThrottleDevice, Ulimit, WeightDevice
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class RunRequest(NamedTuple):
     timeout: float | None
     cidfile: str | None
     detach_keys: str
+    pull: PullWish
 
 
 def run_request(values: Values, arguments: Sequence[str]) -> RunRequest:
@@ -72,7 +74,13 @@ def run_request(values: Values, arguments: Sequence[str]) -> RunRequest:
         timeout,
         values.one(f.CIDFILE),
         values.one(f.DETACH_KEYS) or "",
+        pull_wish(values),
     )
+
+
+def pull_wish(values: Values) -> PullWish:
+    """When the image is to be pulled, and how."""
+    return PullWish(values.one(f.PULL) or "missing", values.one(f.PLATFORM) or "", values.on(f.QUIET))
 
 
 def spec_of(values: Values, arguments: Sequence[str], *, command: str = "run") -> ContainerSpec:
@@ -92,14 +100,15 @@ def spec_of(values: Values, arguments: Sequence[str], *, command: str = "run") -
         image, words = arguments[0], words[1:]
     elif not rootfs:
         raise UsageError("--rootfs: the path is empty: give a directory, or / for a copy-on-write view of this machine")
-    argv = (entrypoint, *words) if entrypoint else words
-    if not argv:
-        what = "--rootfs PATH" if image is None else "IMAGE"
-        raise UsageError(f"no command specified: ardock {command} {what} COMMAND [ARG...]")
-    return _spec(values, argv, image)
+    if image is None and not words and not entrypoint:
+        raise UsageError(f"no command specified: ardock {command} --rootfs PATH COMMAND [ARG...]")
+    # An empty one is none, and no command of the image's either.
+    return _spec(values, words, None if entrypoint is None else (entrypoint,), image)
 
 
-def _spec(values: Values, argv: tuple[str, ...], image: str | None) -> ContainerSpec:
+def _spec(
+    values: Values, argv: tuple[str, ...], entrypoint: tuple[str, ...] | None, image: str | None
+) -> ContainerSpec:
     rootfs = values.one(f.ROOTFS)
     security = _security(values)
     storage = values.many(f.STORAGE_OPT)
@@ -107,6 +116,7 @@ def _spec(values: Values, argv: tuple[str, ...], image: str | None) -> Container
     stop_timeout = values.one(f.STOP_TIMEOUT)
     return ContainerSpec(
         argv=argv,
+        entrypoint=entrypoint if image is not None or entrypoint != ("",) else None,
         rootfs=None if rootfs is None else absolute_path(rootfs),
         image=image,
         name=values.one(f.NAME) or None,
@@ -163,7 +173,9 @@ def _spec(values: Values, argv: tuple[str, ...], image: str | None) -> Container
         sysctls=dict(values.many(f.SYSCTL)),
         shm_size=_above_zero(values, f.SHM_SIZE),
         oom_score_adj=values.one(f.OOM_SCORE_ADJ),
-        stop_signal=stop_signal or "SIGTERM",
+        exposed_ports=tuple(dict.fromkeys(port for ports in values.many(f.EXPOSE) for port in ports)),
+        healthcheck=_health(values),
+        stop_signal=stop_signal or None,
         stop_timeout=10.0 if stop_timeout is None else float(stop_timeout),
         tty=values.on(f.TTY),
         stdin_open=values.on(f.INTERACTIVE),
@@ -188,6 +200,24 @@ def _log(values: Values) -> LogOptions | Literal["none"] | None:
     return LogOptions(
         max_size=options.get("max-size", default.max_size), max_files=options.get("max-file", default.max_files)
     )
+
+
+def _health(values: Values) -> HealthCheck | None:
+    """What the user says of the health check; the rest is the image's."""
+    test = values.one(f.HEALTH_CMD)
+    check = HealthCheck(
+        test=("CMD-SHELL", test) if test else (),
+        interval=values.one(f.HEALTH_INTERVAL) or 0,
+        timeout=values.one(f.HEALTH_TIMEOUT) or 0,
+        start_period=values.one(f.HEALTH_START_PERIOD) or 0,
+        start_interval=values.one(f.HEALTH_START_INTERVAL) or 0,
+        retries=values.one(f.HEALTH_RETRIES) or 0,
+    )
+    if not values.on(f.NO_HEALTHCHECK):
+        return None if check == HealthCheck() else check
+    if check != HealthCheck():
+        raise UsageError("--no-healthcheck conflicts with --health-* options")
+    return HealthCheck(test=("NONE",))
 
 
 def _above_zero(values: Values, flag: Flag[int]) -> int | None:
@@ -293,7 +323,7 @@ _FLAG_OF: dict[str, AnyFlag] = {
     "sysctls": f.SYSCTL, "shm_size": f.SHM_SIZE, "oom_score_adj": f.OOM_SCORE_ADJ, "stop_signal": f.STOP_SIGNAL,
     "stop_timeout": f.STOP_TIMEOUT, "timeout": f.TIMEOUT, "tty": f.TTY, "add_hosts": f.ADD_HOST, "dns": f.DNS,
     "dns_search": f.DNS_SEARCH, "dns_options": f.DNS_OPTION, "labels": f.LABEL, "read_only": f.READ_ONLY,
-    "name": f.NAME, "log": f.LOG_OPT,
+    "name": f.NAME, "entrypoint": f.ENTRYPOINT, "platform": f.PLATFORM, "log": f.LOG_OPT, "exposed_ports": f.EXPOSE, "healthcheck": f.HEALTH_CMD,
 }  # fmt: skip
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from ardock.cli.command import FlagCommand
 from ardock.cli.errors import FAILED
 from ardock.cli.flags import Many, Switch
+from ardock.cli.prompt import agreed
 from ardock.cli.several import check_count, write
 from ardock.docker.filters import filters, parse_filter
 
@@ -29,23 +29,13 @@ def run(settings: Settings, values: Values, arguments: list[str]) -> int:
     from ardock.protocol.methods import PRUNE_VOLUMES, PruneVolumes
 
     which = "local volumes" if values.on(ALL) else "anonymous local volumes"
-    if not values.on(FORCE) and not _agreed(f"WARNING! This will remove {which} not used by at least one container."):
+    if not values.on(FORCE) and not agreed(f"WARNING! This will remove {which} not used by at least one container."):
         return FAILED
     with connected(settings) as engine:
         pruned = engine.call(PRUNE_VOLUMES, PruneVolumes(all=values.on(ALL), filters=filters(values.many(FILTER))))
     told = ["Deleted Volumes:", *pruned.removed, ""] if pruned.removed else []
     write([*told, f"Total reclaimed space: {human_size(pruned.reclaimed, 4)}"])
     return 0
-
-
-def _agreed(warning: str) -> bool:
-    """Docker's question; no answer is a no."""
-    write([warning])
-    os.write(1, b"Are you sure you want to continue? [y/N] ")
-    answer = b""
-    while not answer.endswith(b"\n") and (data := os.read(0, 1)):
-        answer += data
-    return answer.strip().lower() in {b"y", b"yes"}
 
 
 command = FlagCommand(

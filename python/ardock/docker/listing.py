@@ -51,11 +51,13 @@ class PsRow(NamedTuple):
         container: What it is about.
         moment: When it is shown.
         truncate: Ids, commands and mounts are shortened.
+        size: What it has written, in words. Only `system df` counts that; else it is Docker's word for what is not known.
     """
 
     container: ContainerSummary
     moment: Moment
     truncate: bool = True
+    size: str = "N/A"
 
     def cells(self, names: Sequence[str]) -> list[str]:
         """Some columns, of those that `PS_HEADINGS` names."""
@@ -142,8 +144,7 @@ _PS_FIELDS: Final[dict[str, Callable[[PsRow], object]]] = {
     "Platform": lambda _: None,
     "Ports": lambda _: "",
     "RunningFor": _running_for,
-    # Nobody counts what a container has written; Docker's word for a size that is not known.
-    "Size": lambda _: "N/A",
+    "Size": lambda row: row.size,
     "State": _state,
     "Status": _status,
 }

@@ -17,6 +17,8 @@ USAGE_HEADINGS: Final = {
     "Type": "TYPE",
 }
 USAGE_TABLE: Final = ("Type", "TotalCount", "Active", "Size", "Reclaimable")
+# The table of containers of `system df -v`.
+CONTAINER_TABLE: Final = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
 
 # go-units' HumanSize, which is not what the other lists use.
 _DIGITS: Final = 4

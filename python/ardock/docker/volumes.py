@@ -23,6 +23,8 @@ VOLUME_HEADINGS: Final = {
     "Status": "STATUS",
 }
 VOLUME_TABLE: Final = ("Driver", "Name")
+# The table of `system df -v`.
+VOLUME_USAGE_TABLE: Final = ("Name", "Links", "Size")
 FILTERS: Final = frozenset({"dangling", "driver", "label", "name"})
 
 
