@@ -34,9 +34,9 @@ class Request:
         """Answer with a record."""
         self.connection.send([1, self.number, None, result])
 
-    def fail(self, code: str, message: str) -> None:
+    def fail(self, code: str, message: str, **details: str) -> None:
         """Answer with an error."""
-        self.connection.send([1, self.number, {"code": code, "message": message}, None])
+        self.connection.send([1, self.number, {"code": code, "message": message, "details": details}, None])
 
     def items(self, *records: object) -> None:
         """Send records of its stream."""

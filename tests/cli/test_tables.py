@@ -215,7 +215,7 @@ def test_rename(engine: FakeEngine) -> None:
     [
         (["rm"], "rm requires at least 1 argument"),
         (["rename", "a"], "rename requires 2 arguments"),
-        (["image", "import", "a", "b", "c"], "image import requires 2 arguments"),
+        (["image", "import", "a", "b", "c"], "image import requires at most 2 arguments"),
         (["image", "ls", "a", "b"], "image ls requires at most 1 argument"),
         (["kill", "-s", "FOO", "x"], 'invalid argument "FOO" for "-s, --signal" flag: give a signal such as SIGTERM, TERM or 15'),
         (["stop", "-t", "-2", "x"], 'invalid argument "-2" for "-t, --timeout" flag: give a whole number, -1 or more'),

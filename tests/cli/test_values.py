@@ -217,7 +217,6 @@ STRICTER = [
     ("--network", "bridge", "networks are not supported yet"),
     ("--ipc", "container:x", "no other is supported yet"),
     ("--pid", "container:x", "no other is supported yet"),
-    ("--platform", "windows/amd64", "this machine runs"),
     ("--workdir", "etc", "absolute path"),
     ("--hostname", "a/b", "letters, digits"),
     ("--hostname", "a" * 65, "at most 64"),

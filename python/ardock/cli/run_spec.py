@@ -100,10 +100,20 @@ def spec_of(values: Values, arguments: Sequence[str], *, command: str = "run") -
         image, words = arguments[0], words[1:]
     elif not rootfs:
         raise UsageError("--rootfs: the path is empty: give a directory, or / for a copy-on-write view of this machine")
+    if image is None:
+        _check_platform(values.one(f.PLATFORM) or "")
     if image is None and not words and not entrypoint:
         raise UsageError(f"no command specified: ardock {command} --rootfs PATH COMMAND [ARG...]")
     # An empty one is none, and no command of the image's either.
     return _spec(values, words, None if entrypoint is None else (entrypoint,), image)
+
+
+def _check_platform(platform: str) -> None:
+    """A directory is of no platform: one that is asked for can only be this machine's."""
+    machine = os.uname().machine
+    ours = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    if platform not in {"", "linux", ours, machine, f"linux/{ours}", f"linux/{machine}", f"linux/{ours}/v8"}:
+        raise UsageError(f"--platform: {quoted(platform)}: this machine runs linux/{ours} only")
 
 
 def _spec(
