@@ -340,5 +340,7 @@ _FLAG_OF: dict[str, AnyFlag] = {
 def in_flags(message: str) -> str:
     """An engine's message with the flag's name in place of the field's that it begins with."""
     field, colon, rest = message.partition(":")
+    if field == "argv":
+        return rest.strip()  # what was no flag
     flag = _FLAG_OF.get(field)
     return f"--{flag.name}:{rest}" if flag is not None and colon else message
