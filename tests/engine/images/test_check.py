@@ -114,6 +114,20 @@ async def test_a_lost_index_comes_back_with_all_names(tmp_path: Path) -> None:
         assert await images.list() == after
 
 
+async def test_an_image_without_its_configuration_is_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "root"
+    async with store(root) as (images, _):
+        await images.load(made.layout(tmp_path / "layout", {"app:1": APP, "two:1": made.image({"x": b""})}))
+    blob(root, APP.id).unlink()
+    async with store(root) as (images, _):
+        assert [image.names for image in await images.list()] == [("two:1",)]
+        assert "app:1" in caplog.text
+        await images.load(tmp_path / "layout")
+        assert made.shown(*images.layers_of("app:1")) == {"a": b"1" * 10_000, "b": b"2", "d": None}
+
+
 async def test_an_empty_root_folder_is_no_lost_index(tmp_path: Path) -> None:
     async with store(tmp_path / "root") as (images, state):
         assert len(images) == 0

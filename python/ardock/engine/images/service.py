@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,6 +21,7 @@ from ardock.engine.images.catalogue import Catalogue
 from ardock.engine.images.check import Checker, recovered
 from ardock.engine.images.core import in_thread, told
 from ardock.engine.images.fetch import Document, Fetcher, Transfer
+from ardock.engine.images.index import short
 from ardock.engine.images.layers import Layers
 from ardock.engine.images.load import Loader
 from ardock.engine.images.make import Maker, Origin
@@ -52,6 +54,7 @@ from ardock.model.reference import Reference, parse_reference
 from ardock.model.registry import Credentials
 
 _CREATED: Final = "<missing>"
+_LOG: Final = logging.getLogger("ardock.engine.images")
 
 
 class Images:
@@ -122,7 +125,15 @@ class Images:
         lost = fresh and not records and bool(blobs)
         if lost:
             records, _ = await recovered(self._blobs, self._mirror, trees)
-        self._catalogue.open(self._layers, records)
+        unusable = [record for record in records if record.id not in blobs]
+        for record in unusable:
+            # Also those of development versions, whose images were trees without a configuration.
+            _LOG.warning(
+                "image %s (%s) has lost its configuration and is left out: pull, load or import it again",
+                short(record.id),
+                ", ".join(record.names) or "without a name",
+            )
+        self._catalogue.open(self._layers, [record for record in records if record.id in blobs])
         if lost and records:
             await self._catalogue.write_anew(records)
         held = self._catalogue.leases.held
