@@ -64,3 +64,26 @@ async def test_nothing_is_left_wherever_it_is_cancelled() -> None:
         assert cancelled > 0
         assert trio.lowlevel.current_statistics().tasks_living == tasks
         gc.collect()
+
+
+async def test_a_handshake_that_is_cancelled_closes_its_connection() -> None:
+    """Seen from the other side, and not by the garbage collector."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    host = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+    async with listener:
+        async with Registries().open(parse_reference(f"{host}/app")) as repository:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(repository.manifest, "1")
+                with trio.fail_after(5):
+                    server = await listener.accept()
+                    assert await server.receive_some()  # its first words
+                gc.disable()
+                try:
+                    nursery.cancel_scope.cancel()
+                    with trio.CancelScope(shield=True), trio.fail_after(5):
+                        while await server.receive_some():
+                            pass
+                finally:
+                    gc.enable()
+                    with trio.CancelScope(shield=True):
+                        await server.aclose()

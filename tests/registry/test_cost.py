@@ -7,8 +7,9 @@ import sys
 
 PROGRAM = """
 import sys
+FORBIDDEN = ("httpcore2", "h11", "truststore", "ardock.engine.registry.repository", "ardock.engine.registry.host")
 {what}
-print(" ".join(name for name in sys.modules if name.partition(".")[0] in ("httpcore2", "h11", "truststore")))
+print(" ".join(name for name in sys.modules if name.partition(".")[0] in FORBIDDEN or name in FORBIDDEN))
 """
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from io import RawIOBase
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -29,9 +29,11 @@ from ardock.engine.images.jobs import Tell
 from ardock.engine.images.layers import Layers
 from ardock.engine.images.pieces import FilePieces
 from ardock.engine.images.record import Layer, Record
-from ardock.engine.registry.repository import Repository
 from ardock.model.image import Progress, Pushed
 from ardock.model.reference import Reference, parse_reference
+
+if TYPE_CHECKING:
+    from ardock.engine.registry.repository import Repository  # imported with the first pull alone
 
 _AT_ONCE: Final = 5
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 from ardock.engine.images.formats import Descriptor
 from ardock.engine.images.sources import Sink, Source
-from ardock.engine.registry.repository import Repository
 from ardock.model.errors import ContentDamaged
+
+if TYPE_CHECKING:
+    from ardock.engine.registry.repository import Repository  # imported with the first pull alone
 
 
 class RegistrySource:

@@ -7,7 +7,6 @@ that were refused together come back together.
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import msgspec
@@ -51,6 +50,9 @@ def retry_after(value: str | None, now: float) -> float | None:
     text = value.strip()
     if _SECONDS.fullmatch(text):
         return float(text)
+    # With its package it takes longer to import than all of this client's modules, and dates are rare.
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, OverflowError):

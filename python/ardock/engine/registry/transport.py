@@ -13,12 +13,11 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final, Literal
 
 import trio
 
+from ardock import _core
 from ardock.engine.registry.certificates import tls_context
 from ardock.engine.registry.places import Origin, Proxy, is_loopback, proxy_of
 from ardock.model.errors import EngineClosed
@@ -26,6 +25,8 @@ from ardock.model.registry import RegistryOptions
 
 if TYPE_CHECKING:
     import httpcore2
+
+    from ardock.engine.registry.network import Network
 
 # What went wrong: no connection; the peer does not speak TLS; nobody vouches for its certificate; it refuses us in the
 # handshake (our certificate, or version); it broke afterwards.
@@ -38,6 +39,7 @@ _CONNECT_TIMEOUT: Final = 15.0
 # A server on this machine that does not answer a TLS handshake at once waits for a request in plain.
 _LOOPBACK_TIMEOUT: Final = 5.0
 _KEEPALIVE: Final = 30.0
+_USER_AGENT: Final = f"ardock/{_core.versions()['ardock']}"
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE"})
 
 
@@ -114,6 +116,7 @@ class Transport:
     def __init__(self, options: RegistryOptions) -> None:
         self._options = options
         self._pools: dict[tuple[Origin, bool], httpcore2.AsyncConnectionPool] = {}
+        self._network: Network | None = None
         self._closed = False
 
     async def send(
@@ -147,7 +150,7 @@ class Transport:
         pool = await self._pool(origin, names, verify=verify)
         connect = _LOOPBACK_TIMEOUT if is_loopback(origin.host) else _CONNECT_TIMEOUT
         patience = self._options.patience
-        sent = {"Host": origin.authority, "User-Agent": _user_agent(), "Accept": "*/*", "Accept-Encoding": "identity"}
+        sent = {"Host": origin.authority, "User-Agent": _USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
         sent.update(headers)
         if isinstance(content, bytes) and (content or method not in _BODILESS):
             sent["Content-Length"] = str(len(content))
@@ -182,7 +185,11 @@ class Transport:
             context = await trio.to_thread.run_sync(lambda: tls_context(folders, called, verify=verify))
         if self._closed:
             raise EngineClosed("the engine is closed")
-        # Somebody else may have made it meanwhile.
+        if self._network is None:
+            from ardock.engine.registry.network import Network  # noqa: PLC0415 - see the module's description
+
+            self._network = Network()
+        # Somebody else may have made the pool meanwhile.
         return self._pools.setdefault(
             key,
             httpcore2.AsyncConnectionPool(
@@ -191,7 +198,7 @@ class Transport:
                 max_keepalive_connections=self._options.connections,
                 keepalive_expiry=_KEEPALIVE,
                 proxy=httpcore2.Proxy(proxy.url, auth=_encoded(proxy)) if proxy is not None else None,
-                network_backend=httpcore2.TrioBackend(),
+                network_backend=self._network,
             ),
         )
 
@@ -201,6 +208,8 @@ class Transport:
         with trio.CancelScope(shield=True):
             for pool in pools:
                 await pool.aclose()
+            if self._network is not None:
+                await self._network.aclose()
 
     async def aclose(self) -> None:
         """Close all connections; what uses one gets `Broken`."""
@@ -210,14 +219,6 @@ class Transport:
 
 def _encoded(proxy: Proxy) -> tuple[bytes, bytes] | None:
     return None if proxy.auth is None else (proxy.auth[0].encode(), proxy.auth[1].encode())
-
-
-@lru_cache(maxsize=1)
-def _user_agent() -> str:
-    try:
-        return f"ardock/{version('ardock')}"
-    except PackageNotFoundError:
-        return "ardock"
 
 
 @contextmanager
