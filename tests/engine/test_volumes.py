@@ -359,6 +359,18 @@ async def test_filling_ends_soon_when_it_is_cancelled(engine: Engine, rootfs: st
     await engine.volumes.remove("data")
 
 
+async def test_a_volume_in_use_is_filled_in_place(engine: Engine, rootfs: str) -> None:
+    await engine.images.import_tree(rootfs, "busybox")
+    async with await engine.containers.spawn(["sleep", "100"], image="busybox", mounts=[at("/empty", "etc")]) as first:
+        await engine.containers.run(["true"], image="busybox", mounts=[at("/etc", "etc")])
+        shown = await engine.containers.exec_run(first.id, ["ls", "/empty"])
+        assert shown.stdout == b"group\npasswd\n"
+        assert (await engine.containers.exec_run(first.id, ["touch", "/empty/mine"])).exit_code == 0
+    result = await engine.containers.run(["ls", "/etc"], image="busybox", mounts=[at("/etc", "etc")])
+    assert b"mine" in result.stdout
+    await engine.volumes.remove("etc")
+
+
 async def test_two_at_once_fill_a_new_volume_once(engine: Engine, rootfs: str) -> None:
     await engine.images.import_tree(rootfs, "busybox")
     results: list[bytes] = []

@@ -26,7 +26,7 @@ class Content(NamedTuple):
     path: str
 
 
-def fill(data: Path, content: Content, aside: Path | None, cancel: _core.CancelFlag) -> None:
+def fill(data: Path, content: Content, aside: Path | None, cancel: _core.CancelFlag, *, shared: bool = False) -> None:
     """Give an empty directory an image's content, with its owner and mode. Blocks.
 
     Nothing is done where it is not empty, or the image has no directory there.
@@ -38,6 +38,7 @@ def fill(data: Path, content: Content, aside: Path | None, cancel: _core.CancelF
             which the kernel refuses where that is not empty: so it is filled whole or not at all, whatever stops the engine in
             between. None, where `data` is a mount: it is filled in place, and emptied again after an error.
         cancel: Ends it.
+        shared: A container has `data` open: what was copied aside is moved into it, name by name.
 
     Raises:
         OSError: The disk fails; nothing of it is left.
@@ -63,10 +64,24 @@ def fill(data: Path, content: Content, aside: Path | None, cancel: _core.CancelF
         aside.chmod(0o755)
         _copy(content, aside, cancel)
         reach("volume.filled")
-        aside.rename(data)
+        if shared:
+            _move(aside, data)
+        else:
+            aside.rename(data)
     finally:
         if aside.exists():
             _core.remove_tree(str(aside))
+
+
+def _move(aside: Path, data: Path) -> None:
+    """All that is in `aside`, and its own owner and mode, to `data`; what was made there meanwhile stays."""
+    with os.scandir(aside) as entries:
+        for entry in list(entries):
+            if not os.path.lexists(data / entry.name):
+                Path(entry.path).rename(data / entry.name)
+    status = aside.stat()
+    os.chown(data, status.st_uid, status.st_gid)
+    data.chmod(status.st_mode & 0o7777)
 
 
 def _copy(content: Content, into: Path, cancel: _core.CancelFlag) -> None:
