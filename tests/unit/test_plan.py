@@ -266,7 +266,7 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"tmpfs": {"/a": "size=lots"}}, "tmpfs size: invalid size"),
     ({"tmpfs": {"/a": f"mpol={'x' * 300}"}}, "tmpfs: .* longer than 255"),
     ({"tmpfs": {"/a": ""}, "mounts": (Mount(type="tmpfs", target="/a/"),)}, "tmpfs: duplicate mount point: /a"),
-    ({"scratch": "disk", "scratch_size": "1g"}, "scratch_size: "),
+    ({"scratch": "none", "scratch_size": "1g"}, "scratch_size: "),
     ({"scratch": "none", "layers": ("/a", "/b")}, "scratch: layers need"),
     ({"shm_size": 0}, "shm_size: "),
     ({"oom_score_adj": 1001}, "oom_score_adj: "),

@@ -26,6 +26,7 @@ from ardock.engine.containers.execs import Execs
 from ardock.engine.containers.files import Files
 from ardock.engine.containers.launcher import Launcher
 from ardock.engine.containers.ledger import Ledger
+from ardock.engine.containers.made import MadeRoots
 from ardock.engine.containers.resolve import Resolver
 from ardock.engine.containers.roots import Roots, check_root_privilege
 from ardock.engine.containers.service import Containers
@@ -227,6 +228,7 @@ async def own_engine(
             facts = structs.replace(facts, apparmor_profile=profile.default)
         opening = partial(open_storage, folders.root, storage_driver, storage_options, engine_id=folders.engine_id)
         storage = await trio.to_thread.run_sync(opening)
+        facts = structs.replace(facts, scratch_size=storage.options.size)
         state_opened = open_state(
             folders.root,
             engine_id=folders.engine_id,
@@ -289,8 +291,18 @@ async def _opened(
     watcher = None if inotify is None else LogWatcher(inotify)
     try:
         table = Table()
-        files = Files(folders.root, nursery)
         requests = Requests(state)
+        images = Images(
+            folders.root,
+            state,
+            storage.driver,
+            nursery,
+            registries=registries,
+            in_use=table.users_of,
+            take=requests.take,
+        )
+        made = MadeRoots(storage, folders.root, images=images, scratch=scratch, drop=roots.drop)
+        files = Files(folders.root, nursery, made)
         volumes = Volumes(
             folders.root,
             state,
@@ -309,15 +321,6 @@ async def _opened(
         ledger = Ledger(state, table, requests, discard)
         resolver = Resolver(roots, facts, volumes.open)
         execs = Execs(resolver, facts, ledger, requests, nursery)
-        images = Images(
-            folders.root,
-            state,
-            storage.driver,
-            nursery,
-            registries=registries,
-            in_use=table.users_of,
-            take=requests.take,
-        )
         containers = Containers(
             pool=pool,
             launcher=Launcher(facts, resolver, folders.engine_id, profile),
@@ -333,6 +336,7 @@ async def _opened(
             watcher=watcher,
             nursery=nursery,
             contents=Contents(folders.root, folders.engine_id, images, scratch),
+            made=made,
         )
 
         def resolve(ref: str) -> str | None:

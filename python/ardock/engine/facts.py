@@ -27,6 +27,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         resolv_conf: The host's /etc/resolv.conf.
         hidden: The engine's own folders, absolute and resolved; never shown in a container that sees the host's root.
         scratch: What a spec without one means: ``"disk"``, ``"memory"`` or ``"none"``.
+        scratch_size: Most bytes of a scratch in memory of a spec that does not say it; None is the kernel's default.
         kernel_paths: What is done on this kernel where newer ones have more, by what it is for.
     """
 
@@ -41,6 +42,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     resolv_conf: str = ""
     hidden: tuple[str, ...] = ()
     scratch: str = "disk"
+    scratch_size: int | None = None
     kernel_paths: dict[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
+import ardock
+from ardock.engine import own_engine
 from ardock.engine.snapshots.quota import ProjectQuotas, project_of
 from tests.engine.folders import Folders
+from tests.engine.snapshots.images import give_image
 from tests.engine.snapshots.loops import file_system
 
 pytestmark = pytest.mark.root
@@ -82,3 +86,48 @@ def test_engines_do_not_meet(disk: Path) -> None:
     ProjectQuotas(disk, "00000001").limit(disk / "one", 1 << 20)
     ProjectQuotas(disk, "00000002").limit(disk / "two", 1 << 20)
     assert project_of(disk / "one") != project_of(disk / "two")
+
+
+@pytest.mark.parametrize("driver", ["overlay", "vfs"])
+async def test_what_a_container_writes_is_limited(driver: str, place: Folders, rootfs: str) -> None:
+    write = ["sh", "-c", "dd if=/dev/zero of=/f bs=1M count=32 && sync /f"]
+    async with own_engine(**place, storage_driver=driver) as engine:
+        image = await give_image(engine, rootfs)
+        for _ in range(2):
+            result = await engine.containers.run(write, image=image, scratch_size="8m")
+            assert result.exit_code != 0
+            assert any(text in result.stderr for text in FULL), result.stderr
+        assert (await engine.containers.run(write, image=image, scratch_size="100m")).exit_code == 0
+        assert (await engine.containers.run(write, image=image)).exit_code == 0
+        if driver == "overlay":
+            result = await engine.containers.run(write, rootfs=rootfs, scratch_size="8m")
+            assert any(text in result.stderr for text in FULL), result.stderr
+        kept = await engine.containers.create(write, image=image, scratch_size="8m")
+        for _ in range(2):
+            await engine.containers.start(kept.id)
+            assert (await engine.containers.wait(kept.id)).exit_code != 0
+        await engine.containers.remove(kept.id)
+        with trio.fail_after(10):
+            while os.listdir(engine.root / "containers") or engine.storage.driver.keys():  # noqa: ASYNC110 - nobody tells
+                await trio.sleep(0.05)
+
+
+async def test_a_size_for_all_that_name_none(place: Folders, rootfs: str) -> None:
+    write = ["sh", "-c", "dd if=/dev/zero of=/f bs=1M count=32 && sync /f"]
+    async with own_engine(**place, storage_options={"size": "8m"}) as engine:
+        result = await engine.containers.run(write, rootfs=rootfs)
+        assert any(text in result.stderr for text in FULL), result.stderr
+        assert (await engine.containers.run(write, rootfs=rootfs, scratch_size="64m")).exit_code == 0
+        kept = await engine.containers.create(write, rootfs=rootfs)
+        assert (await engine.containers.inspect(kept.id)).spec.scratch_size == 8 << 20
+        await engine.containers.remove(kept.id)
+
+
+async def test_where_no_project_is_counted_a_size_is_refused(folders: Folders, tmp_path: Path, rootfs: str) -> None:
+    with file_system(tmp_path, "ext4", make=("-q",)) as point:
+        (point / "root").mkdir()
+        folders["root"].symlink_to(point / "root", target_is_directory=True)
+        async with own_engine(**folders) as engine:
+            with pytest.raises(ardock.Unsupported, match="mount it with prjquota, or use --scratch memory"):
+                await engine.containers.run(["true"], rootfs=rootfs, scratch_size="8m")
+            assert os.listdir(engine.root / "containers") == []

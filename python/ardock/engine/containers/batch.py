@@ -24,7 +24,6 @@ from trio.lowlevel import (
 )
 
 from ardock.engine.containers.container import Container
-from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.results import complete, run_result, whole
 from ardock.engine.keepers.connection import Connection
 from ardock.engine.keepers.pool import KeeperPool
@@ -37,7 +36,7 @@ from ardock.model.spec import ContainerSpec
 _MOST_WAITING: Final = 1024
 
 
-# Containers whose volumes are being made at a time.
+# Containers whose volumes and roots are being made at a time.
 _MOST_PREPARED: Final = 64
 
 
@@ -47,12 +46,14 @@ class Ways(NamedTuple):
     Attributes:
         whole: A spec with what its image says.
         begin: On a connection of which a slot is held; it is given back where this raises.
-        begin_later: One that has volumes, with whatever that takes.
+        begin_later: One that takes time before it can be, with whatever that is.
+        takes_time: Which those are.
     """
 
     whole: Callable[[ContainerSpec], ContainerSpec]
     begin: Callable[[Connection, ContainerSpec, int], Container]
     begin_later: Callable[[ContainerSpec, int], Awaitable[Container]]
+    takes_time: Callable[[ContainerSpec], bool]
 
 
 class RunMany(Closing):
@@ -214,7 +215,7 @@ class RunMany(Closing):
             connection.release_slot()
             self._failed(index, error)
             return
-        if has_volumes(spec):
+        if self._ways.takes_time(spec):
             connection.release_slot()
             self._preparing += 1
             self._nursery.start_soon(self._launch_later, spec, index)

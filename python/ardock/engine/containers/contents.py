@@ -17,6 +17,7 @@ from typing import Protocol
 from ardock import _core
 from ardock.engine.containers.container import SHORT_ID, Container
 from ardock.engine.containers.freezing import frozen
+from ardock.engine.containers.made import snapshot_key
 from ardock.engine.images.core import in_thread, told
 from ardock.engine.images.make import MOUNT_POINTS
 from ardock.engine.images.outflow import outflow
@@ -69,8 +70,12 @@ class Contents:
             lines = []
             for container in containers:
                 size = 0
-                with contextlib.suppress(ArdockError), self.directories(container) as found:
-                    size = sum(_room(path) for path in found.dirs if found.layout == "overlay")
+                with contextlib.suppress(ArdockError):
+                    if self._has_snapshot(container):
+                        size = self._images.driver.usage(snapshot_key(container.id)).bytes
+                    else:
+                        with self.directories(container) as found:
+                            size = sum(_room(path) for path in found.dirs)
                 lines.append(UsageLine(id=container.id, size=size, users=int(container.alive)))
             return lines
 
@@ -81,7 +86,7 @@ class Contents:
 
         def write(out: int, flag: _core.CancelFlag) -> None:
             with self.directories(container) as found:
-                told(lambda: _core.pack(found.merged, out, cancel=flag))
+                told(lambda: _core.pack(found.merged, out, layout=found.layout, cancel=flag))
 
         return outflow(write)
 
@@ -111,14 +116,14 @@ class Contents:
         """
         spec = container.spec
         driver = self._images.driver
-        if container.image_id and driver.writes_below:
-            with driver.directories(f"container-{container.id}", self._images.chain_of(container.image_id)) as found:
+        if self._has_snapshot(container):
+            with driver.directories(snapshot_key(container.id), self._images.chain_of(container.image_id)) as found:
                 yield found
             return
         below = self._images.layers_of(container.image_id) if container.image_id else spec.layers
         if not below and spec.rootfs is not None:
             below = (spec.rootfs,)
-        kind = spec.scratch or self._scratch
+        kind = self._kind(container)
         if kind == "memory":
             raise Unsupported(
                 f"container {container.id[:SHORT_ID]} writes to memory (--scratch memory): what it has written cannot be looked at "
@@ -128,11 +133,18 @@ class Contents:
         upper = self._upper(container) if kind == "disk" else None
         yield Directories(dirs=() if upper is None else (str(upper),), below=tuple(below), layout="overlay")
 
+    def _kind(self, container: Container) -> ScratchKind:
+        return container.spec.scratch or self._scratch
+
+    def _has_snapshot(self, container: Container) -> bool:
+        """It writes into a snapshot of the driver's (`MadeRoots.way`)."""
+        return bool(container.image_id) and self._images.driver.writes_below and self._kind(container) != "memory"
+
     def _upper(self, container: Container) -> Path | None:
         """Where the overlay writes; None before it has ever run."""
-        if container.kind == "kept":
-            path = self._root / "containers" / container.id / "u"
-        else:
+        path = self._root / "containers" / container.id / "u"
+        # One that is not kept has its own there only where its size is limited.
+        if container.kind != "kept" and not path.is_dir():
             program = container.program
             if program is None:
                 raise InvalidArgument(f"container {container.id[:SHORT_ID]} does not run and is not kept", field="ref")

@@ -43,14 +43,14 @@ class Kept(Starter):
         spec = self._whole(make_spec(argv, options))
         if spec.log is None:
             spec = structs.replace(spec, log=LogOptions())
-        if has_volumes(spec):
+        if self._takes_time(spec):
             async with self._prepared(spec) as prepared:
                 return await self._create(prepared.spec, remove=remove, container_id=prepared.id)
         return await self._create(spec, remove=remove)
 
     async def _create(self, spec: ContainerSpec, *, remove: bool, container_id: str = "") -> Created:
         container = self._make(spec, "kept", remove=remove, container_id=container_id)
-        self._launcher.check(container, self._layers(container))
+        self._launcher.check(container, self._layers(container), self._made.way(spec))
         if container_id:
             # What was mounted for the check; nobody can have started it yet.
             self._volumes.let_go(container_id, volume_names(spec))
@@ -88,12 +88,15 @@ class Kept(Starter):
         container.error = ""
         container.failure = None
         try:
+            await self._made.ready(container)
             if has_volumes(container.spec):
                 await self._volumes.hold(container, self._layers(container))
             connection = await self._slot()
             # No checkpoint from here on.
             container.start_request = self._requests.current
             self._launch(connection, container, "tap" if container.taps else "log")
+            if self._made.way(container.spec) == "snapshot" and not container.remove:
+                container.on_ended.append(lambda container: self._nursery.start_soon(self._made.rest, container))
         except ArdockError as error:
             self._volumes.let_go(container.id, volume_names(container.spec))
             self._ledger.failed(container, error)

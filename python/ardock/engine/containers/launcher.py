@@ -15,7 +15,7 @@ from ardock.engine.apparmor import UNCONFINED, Profile
 from ardock.engine.containers import plan as planner
 from ardock.engine.containers.container import Container
 from ardock.engine.containers.resolve import Resolution, Resolver, close_all
-from ardock.engine.containers.resolved import OutputKind, Placement
+from ardock.engine.containers.resolved import OutputKind, Placement, Way
 from ardock.engine.containers.row import encode_blob, unit_id
 from ardock.engine.containers.template import ID_MARKER, Template
 from ardock.engine.facts import Facts
@@ -32,7 +32,7 @@ _PIPE_CAPACITY: Final = 65536
 # A short program's start and end then come in one message; a longer one's launch slot is kept so much longer.
 _HOLD_MS: Final = 20
 
-_TemplateKey = tuple[bytes, int, bool, str, int | None, bool, object]
+_TemplateKey = tuple[bytes, int, bool, str, int | None, bool, Way, object]
 
 
 class Launcher:
@@ -55,6 +55,7 @@ class Launcher:
         capture: int | None = None,
         input_data: bytes | None = None,
         image_layers: tuple[str, ...] = (),
+        way: Way = "plain",
     ) -> Program:
         """Queue the launch of `container` on `connection`, for which a launch slot is held; given back where this raises.
 
@@ -65,6 +66,7 @@ class Launcher:
             capture: Bytes to capture of each stream.
             input_data: Contents of standard input.
             image_layers: The directories of its image, topmost first.
+            way: How its root came to be.
 
         Raises:
             ArdockError: As `Resolver.resolve` and `plan`.
@@ -85,11 +87,14 @@ class Launcher:
             place = Placement(
                 keeper=connection.number,
                 cgroup_parent=f"ardock-{self._engine_id}/k{connection.number}",
-                scratch_dir="/store/containers" if container.kind == "kept" else f"/store/scratch/k{connection.number}",
+                scratch_dir="/store/containers"
+                if container.kind == "kept" or way == "limited"
+                else f"/store/scratch/k{connection.number}",
                 input=input_data is not None,
                 output=output,
                 capture=capture,
                 kept=container.kind == "kept",
+                way=way,
             )
             if unit == container.id:
                 template = self._template(spec, resolution, place)
@@ -133,7 +138,7 @@ class Launcher:
             raise
         return program
 
-    def check(self, container: Container, image_layers: tuple[str, ...]) -> None:
+    def check(self, container: Container, image_layers: tuple[str, ...], way: Way = "plain") -> None:
         """Look everything up and plan `container` without launching it, so that bad input is refused where it is given.
 
         Raises:
@@ -141,7 +146,7 @@ class Launcher:
         """
         resolution = self._resolver.resolve(container.spec, image_layers)
         try:
-            place = Placement(keeper=0, cgroup_parent="", scratch_dir="", output="log", kept=True)
+            place = Placement(keeper=0, cgroup_parent="", scratch_dir="", output="log", kept=True, way=way)
             template = self._cut(container.spec, resolution, place)
             planner.argv(container.spec.command)
             planner.environment(container.spec.env, hostname="", home=template.home, tty=container.spec.tty)
@@ -157,6 +162,7 @@ class Launcher:
             place.output,
             place.capture,
             place.kept,
+            place.way,
             resolution.resolved,
         )
         template = self._templates.get(key)

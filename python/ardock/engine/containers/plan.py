@@ -94,7 +94,7 @@ def plan(
         domainname=spec.domainname,
         root=Root(
             layers=tuple(f"/roots/{key}" for key in resolved.roots),
-            scratch=_scratch(spec, facts, placement, container_id),
+            scratch=_scratch(spec, facts, placement, container_id, layers=len(resolved.roots)),
             readonly=spec.read_only,
         ),
         filesystems=Filesystems(
@@ -279,22 +279,35 @@ def _stdio(spec: ContainerSpec, placement: Placement) -> Stdio:
     return Stdio(stdin="pipe" if spec.stdin_open else "null")
 
 
-def _scratch(spec: ContainerSpec, facts: Facts, placement: Placement, container_id: str) -> Scratch:
+def _scratch(spec: ContainerSpec, facts: Facts, placement: Placement, container_id: str, *, layers: int) -> Scratch:
     kind = spec.scratch or facts.scratch
-    size = None if spec.scratch_size is None else parse_size(spec.scratch_size, "scratch_size")
-    if size is not None and kind != "memory":
-        raise Unsupported(
-            f"scratch_size: only scratch 'memory' can be limited, not {kind!r}: no quota on disk yet",
-            option="scratch_size",
-        )
+    if placement.way == "snapshot":
+        # The snapshot is its own, and the driver limits it.
+        return NoScratch()
+    size = facts.scratch_size if spec.scratch_size is None else parse_size(spec.scratch_size, "scratch_size")
     if kind == "memory":
         return MemoryScratch(size=size or 0)
     if kind == "disk":
+        # A quota is set before the launch, or the container is refused.
+        assert size is None or placement.way == "limited", "its size is limited"
         # What goes at exit need not be synced (docs/design.md); a volatile overlay could not be mounted a second time.
         folder = placement.scratch or f"{placement.scratch_dir}/{container_id}"
-        return DiskScratch(dir=folder, volatile=not placement.kept, keep=placement.kept)
-    if len(spec.layers) > 1:
+        # The keeper removes directories beneath its own alone: one that was made beforehand is removed by who made it.
+        kept = placement.kept or placement.way == "limited"
+        return DiskScratch(dir=folder, volatile=not kept, keep=kept)
+    if spec.scratch_size is not None:
+        raise Unsupported(
+            f"scratch_size: with scratch 'none' a container writes into {spec.rootfs or 'its root'} itself, which has no limit: "
+            "use scratch 'disk' or 'memory'",
+            option="scratch_size",
+        )
+    if layers > 1 or len(spec.layers) > 1:
         raise InvalidArgument("scratch: layers need a scratch 'disk' or 'memory'", field="scratch")
+    if spec.image is not None and not spec.read_only:
+        raise InvalidArgument(
+            "scratch: with 'none' the container would write into its image: use 'disk' or 'memory', or make it read-only",
+            field="scratch",
+        )
     return NoScratch()
 
 

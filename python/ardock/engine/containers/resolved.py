@@ -26,6 +26,9 @@ class User(msgspec.Struct, frozen=True):
 
 
 OutputKind = Literal["capture", "direct", "tap", "log"]
+# ``plain``: nothing is made before the launch. ``snapshot``: the driver gives the root, which is written to itself. ``limited``:
+# the scratch directory is made beforehand and has a quota.
+Way = Literal["plain", "snapshot", "limited"]
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +69,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         kept: The container outlives this run: so do its scratch directory and log.
         scratch: The scratch directory, where it is not named after the run.
         log: The log's path beneath the root folder, where it is not named after the run.
+        way: How its root came to be.
     """
 
     keeper: int
@@ -77,3 +81,4 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     kept: bool = False
     scratch: str = ""
     log: str = ""
+    way: Way = "plain"

@@ -97,6 +97,7 @@ class Roots:
         self._forget = forget
         self._next_key = 1
         self._by_identity: OrderedDict[Identity, Root] = OrderedDict()
+        self._dropped: list[Root] = []
         self._users: dict[
             tuple[tuple[Identity, ...], str, tuple[str, ...]], tuple[tuple[tuple[Stamp, ...], ...], User]
         ] = {}
@@ -171,6 +172,20 @@ class Roots:
             self._forget(root.key)
             os.close(root.fd)
 
+    def drop(self, path: str) -> None:
+        """Let go of the root at `path`, where it is open: what is there is about to be removed.
+
+        Else whatever comes next may be taken for it: btrfs gives the device number of a subvolume that is gone to the next one
+        at once, and all of their roots have one inode number.
+        """
+        for identity, root in self._by_identity.items():
+            if root.path == path:
+                del self._by_identity[identity]
+                self._forget(root.key)
+                # A launch that is under way fails, as what it stands on is removed; its descriptor must still be there.
+                (self._dropped.append if root.in_use else _close)(root)
+                return
+
     def user(self, roots: tuple[Root, ...], name: str, groups: tuple[str, ...]) -> User:
         """Resolve a user by the roots' own passwd and group files; looked up again when one of them changes.
 
@@ -198,9 +213,14 @@ class Roots:
 
     def close(self) -> None:
         """Let go of all."""
-        for root in self._by_identity.values():
+        for root in (*self._by_identity.values(), *self._dropped):
             os.close(root.fd)
         self._by_identity.clear()
+        self._dropped.clear()
+
+
+def _close(root: Root) -> None:
+    os.close(root.fd)
 
 
 def open_root(path: str, field: str) -> int:

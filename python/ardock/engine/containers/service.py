@@ -13,7 +13,6 @@ from ardock.engine.containers.attachments import Attachment, LogReading
 from ardock.engine.containers.container import SHORT_ID, Container
 from ardock.engine.containers.image_defaults import committed
 from ardock.engine.containers.kept import Kept
-from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.queries import matcher, shows_ended
 from ardock.engine.containers.resolved import OutputKind
 from ardock.engine.containers.running import RunningContainer, RunningProgram
@@ -44,7 +43,7 @@ class Containers(ThrowAway, Kept):
     async def spawn_as(self, spec: ContainerSpec, *, bound: bool) -> RunningContainer:
         """As `spawn`; `bound`: it is killed when the engine closes."""
         spec = self._whole(spec)
-        if has_volumes(spec):
+        if self._takes_time(spec):
             async with self._prepared(spec) as prepared:
                 return await self._spawn(spec, bound=bound, prepared=prepared)
         return await self._spawn(spec, bound=bound)

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import trio
 from msgspec import structs
@@ -20,7 +20,8 @@ from ardock.engine.containers.files import Files
 from ardock.engine.containers.image_defaults import ImageDefaults
 from ardock.engine.containers.launcher import Launcher
 from ardock.engine.containers.ledger import Ledger
-from ardock.engine.containers.mounting import expanded
+from ardock.engine.containers.made import MadeRoots
+from ardock.engine.containers.mounting import expanded, has_volumes
 from ardock.engine.containers.oneshot import OneShot
 from ardock.engine.containers.plan import log_path
 from ardock.engine.containers.resolved import OutputKind
@@ -96,18 +97,37 @@ class VolumeStore(Protocol):
         """Its anonymous volumes go."""
 
 
-class Prepared(NamedTuple):
+class Prepared:
     """A container for which all is done that takes time before it is made.
 
     Attributes:
         id: What it is to be called.
-        spec: With the names of its volumes.
-        lease: Holds those.
+        spec: With the names of its volumes, and the size that it got.
+        holds: Neither `release`d nor `undo`ne.
     """
 
-    id: str
-    spec: ContainerSpec
-    lease: Lease
+    def __init__(self, container_id: str, spec: ContainerSpec, lease: Lease | None, made: MadeRoots | None) -> None:
+        """Hold its volumes by `lease`, and its root where it was `made`."""
+        self.id = container_id
+        self.spec = spec
+        self.holds = True
+        self._lease = lease
+        self._made = made
+
+    def release(self) -> None:
+        """The container is in the table: what was made for it goes with it. Safe to call again."""
+        self.holds = False
+        if self._lease is not None:
+            self._lease.release()
+
+    async def undo(self) -> None:
+        """There will be no such container: what was made for it alone goes; also when cancelled."""
+        if self.holds:
+            self.holds = False
+            if self._lease is not None:
+                await self._lease.undo()
+            if self._made is not None:
+                await self._made.undo(self.id)
 
 
 class Starter:
@@ -130,6 +150,7 @@ class Starter:
         watcher: LogWatcher | None,
         nursery: trio.Nursery,
         contents: Contents,
+        made: MadeRoots,
     ) -> None:
         """Made by `open_engine` alone."""
         self._pool = pool
@@ -146,6 +167,7 @@ class Starter:
         self._watcher = watcher
         self._nursery = nursery
         self._contents = contents
+        self._made = made
         # Runs and execs under way that somebody may come back for, by the key of their request.
         self._calls: dict[str, OneShot] = {}
         # By an image's id, which is the digest of its configuration.
@@ -167,17 +189,33 @@ class Starter:
             defaults = self._defaults[image_id] = ImageDefaults(self._images.config_of(image_id))
         return defaults.merged(spec)
 
+    def _takes_time(self, spec: ContainerSpec) -> bool:
+        """There is something to do before the container can be made: `_prepare`."""
+        return has_volumes(spec) or self._made.way(spec) != "plain"
+
     async def _prepare(self, spec: ContainerSpec) -> Prepared:
-        """Make the volumes of a container that is to be made, where `has_volumes`.
+        """Make the volumes and the root of a container that is to be made, where that `_takes_time`.
 
         Raises:
             NotFound: There is no such image, or no container that `volumes_from` names.
-            ArdockError: A volume cannot be made or filled.
+            ArdockError: A volume or the root cannot be made or filled.
         """
         container_id = os.urandom(32).hex()
-        layers = () if spec.image is None else self._images.layers_of(self._images.id_of(spec.image))
-        mounts, lease = await self._volumes.prepare(expanded(spec, self._table), container_id, layers)
-        return Prepared(container_id, structs.replace(spec, mounts=mounts), lease)
+        image_id = "" if spec.image is None else self._images.id_of(spec.image)
+        lease = None
+        if has_volumes(spec):
+            layers = self._images.layers_of(image_id) if image_id else ()
+            mounts, lease = await self._volumes.prepare(expanded(spec, self._table), container_id, layers)
+            spec = structs.replace(spec, mounts=mounts)
+        if self._made.way(spec) == "plain":
+            return Prepared(container_id, spec, lease, None)
+        try:
+            spec = await self._made.make(container_id, spec, image_id)
+        except BaseException:
+            if lease is not None:
+                await lease.undo()
+            raise
+        return Prepared(container_id, spec, lease, self._made)
 
     @asynccontextmanager
     async def _prepared(self, spec: ContainerSpec) -> AsyncIterator[Prepared]:
@@ -186,9 +224,9 @@ class Starter:
         try:
             yield prepared
         except BaseException:
-            await prepared.lease.undo()
+            await prepared.undo()
             raise
-        prepared.lease.release()
+        prepared.release()
 
     def _make(self, spec: ContainerSpec, kind: Kind, *, remove: bool, container_id: str = "") -> Container:
         """A container that was just created; not in the table yet. Its id is made up where `_prepare` has not done so.
@@ -237,7 +275,7 @@ class Starter:
         self._launch(connection, container, output, capture=max_output if kind == "run" else None, data=input_data)
         self._table.add(container)
         if prepared is not None:
-            prepared.lease.release()
+            prepared.release()
         return container
 
     def _launch(
@@ -257,6 +295,7 @@ class Starter:
             capture=capture,
             input_data=data,
             image_layers=self._layers(container),
+            way=self._made.way(container.spec),
         )
         self._ledger.watch(container, program)
         if container.spec.mounts:
@@ -266,7 +305,11 @@ class Starter:
             self._nursery.start_soon(kill_after, program, container.spec.timeout)
 
     def _layers(self, container: Container) -> tuple[str, ...]:
-        return self._images.layers_of(container.image_id) if container.image_id else ()
+        if not container.image_id:
+            return ()
+        if self._made.way(container.spec) == "snapshot":
+            return self._made.directory(container)
+        return self._images.layers_of(container.image_id)
 
     async def _slot(self) -> Connection:
         """A launch slot of a keeper with room."""

@@ -8,7 +8,6 @@ from typing import Unpack
 from ardock.engine.containers import execs
 from ardock.engine.containers.batch import RunMany, Ways
 from ardock.engine.containers.container import Container
-from ardock.engine.containers.mounting import has_volumes
 from ardock.engine.containers.oneshot import Done, OneShot, Waiter
 from ardock.engine.containers.starter import Prepared, Starter
 from ardock.engine.keepers.connection import Connection
@@ -124,14 +123,14 @@ class ThrowAway(Starter):
         except ArdockError as error:
             call.finish(error)
             return call
-        if has_volumes(spec):
+        if self._takes_time(spec):
             self._nursery.start_soon(self._prepare_call, call, spec, prepared)
         else:
             self._queue(call)
         return call
 
     async def _prepare_call(self, call: OneShot, spec: ContainerSpec, prepared: list[Prepared]) -> None:
-        """Have the volumes of `spec` made, then the call launched with what is put into `prepared`."""
+        """Have the volumes and root of `spec` made, then the call launched with what is put into `prepared`."""
         try:
             ready = await self._prepare(spec)
         except ArdockError as error:
@@ -143,9 +142,9 @@ class ThrowAway(Starter):
         prepared.append(ready)
 
         def answered(_: RunResult | ArdockError) -> None:
-            # Where it was never launched, nobody else takes its volumes away.
-            if ready.lease.holds:
-                self._nursery.start_soon(ready.lease.undo)
+            # Where it was never launched, nobody else takes those away.
+            if ready.holds:
+                self._nursery.start_soon(ready.undo)
 
         call.when_answered(answered)
         self._queue(call)
@@ -217,7 +216,7 @@ class ThrowAway(Starter):
                     connection, spec, "run", output="capture", max_output=max_output, bound=True, prepared=prepared
                 )
 
-        ways = Ways(self._whole, begin, begin_later)
+        ways = Ways(self._whole, begin, begin_later, self._takes_time)
         return RunMany(self._pool, ways, self._nursery, specs, max_output=max_output, in_flight=in_flight)
 
     async def exec_run(

@@ -83,7 +83,7 @@ class ThinPool:
         self.name = self._state.name
         if options.thinpooldev:
             self._pool = options.thinpooldev.removeprefix("/dev/mapper/")
-            if " thin-pool " not in f" {dmsetup('status', self._pool)} ":
+            if "thin-pool" not in _run("dmsetup", "status", self._pool).stdout.split():
                 raise FolderUnusable(f"storage: dm.thinpooldev={options.thinpooldev} is no thin pool")
             # Whoever made it may have done so where nobody makes nodes in /dev/mapper.
             dmsetup("mknodes", self._pool)
