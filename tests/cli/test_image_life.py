@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
+import signal
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,8 @@ import pytest
 
 from tests.cli.driver import Ardock
 from tests.cli.owner import owner
+from tests.engine.images import made
+from tests.registry.proxy import Fault, Proxy
 from tests.registry.servers import Registry, plain_registry
 
 pytestmark = pytest.mark.root
@@ -118,6 +123,38 @@ def test_an_image_s_life(command: Command, busybox_root: Path, registry: Registr
     assert command("load", "-i", str(archive))[0] == f"Loaded image: {name}:v1\n"
     _, err = command("load", stdin=b"no archive" * 1000, code=1)
     assert err.startswith("ardock: ")
+
+
+@pytest.mark.parametrize("who", ["client", "owner"])
+def test_an_interrupted_pull_leaves_nothing(ardock: Ardock, registry: Registry, who: str) -> None:
+    """Ctrl-C while a layer comes slowly: of an engine beside us as of our own."""
+    layer = made.tar({"file": os.urandom(2_000_000)})
+    rootfs = {"type": "layers", "diff_ids": [made.digest(layer)]}
+    registry.put_image("slow", "v1", [layer], {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs})
+    with Proxy(registry.port) as proxy, contextlib.ExitStack() as stack:
+        proxy.faults.append(Fault("GET .*/blobs/", times=-1, rate=100_000))
+        if who == "client":
+            stack.enter_context(owner(ardock))
+        process = subprocess.Popen(
+            ardock.words("pull", f"{proxy.host}/slow:v1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        while b"Pulling fs layer" not in (line := process.stdout.readline()):
+            assert line, process.communicate()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert (process.returncode, err) == (130, b"")
+        content = ardock.folder / "root" / "content"
+        deadline = time.monotonic() + 10
+        while left := [each for each in content.rglob("*") if each.is_file()]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
+        # Nothing of it is in the way of the next, which comes as fast as the registry.
+        proxy.faults.clear()
+        done = subprocess.run(
+            ardock.words("pull", "-q", f"{proxy.host}/slow:v1"), capture_output=True, timeout=30, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_container_s_changes(command: Command, busybox_root: Path) -> None:

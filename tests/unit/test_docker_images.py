@@ -160,6 +160,8 @@ def test_an_image_is_shown_in_dockers_shape() -> None:
     assert (config["Entrypoint"], config["Cmd"], config["OnBuild"]) == (None, ["sh"], None)
     assert config["StopSignal"] == "SIGINT"
     assert "Shell" not in config
+    on_btrfs = json.loads(encode(image_json(details, driver="btrfs")))
+    assert on_btrfs["GraphDriver"] == {"Data": None, "Name": "btrfs"}
     other = ImageInfo(id="sha256:1", platform=Platform(os="linux", architecture="arm", variant="v7"))
     assert image_json(ImageDetails(info=other, config=ImageConfig()))["Variant"] == "v7"
 

@@ -97,7 +97,7 @@ def _look(engine: Connection, refs: Sequence[str], kind: str) -> list[Struct | A
         containers = call_all(engine, [(INSPECT, Ref(ref=ref)) for ref in refs])
         for place, container in enumerate(containers):
             if not isinstance(container, ArdockError):
-                answers[place] = container_json(container, root=about.root)
+                answers[place] = container_json(container, root=about.root, driver=about.storage_driver)
             elif kind == "container" or not isinstance(container, NotFound):
                 answers[place] = container
     if kind in {"", "image"}:
@@ -105,7 +105,7 @@ def _look(engine: Connection, refs: Sequence[str], kind: str) -> list[Struct | A
         images = call_all(engine, [(IMAGE, ImageRef(ref=refs[place])) for place in open_places])
         for place, image in zip(open_places, images, strict=True):
             if not isinstance(image, ArdockError):
-                answers[place] = image_json(image)
+                answers[place] = image_json(image, driver=about.storage_driver)
             elif kind == "image" or not isinstance(image, NotFound):
                 answers[place] = image
     if kind in {"", "volume"}:

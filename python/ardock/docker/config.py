@@ -8,6 +8,11 @@ from ardock.docker.values import NilList, NilMap, OpenMap, Struct, string_map, s
 from ardock.model.image import HealthCheck, ImageConfig
 
 
+def driver_name(driver: str) -> str:
+    """Docker's name of a storage driver; empty is the default one."""
+    return "overlay2" if driver in {"", "overlay"} else driver
+
+
 def ports(exposed: Sequence[str]) -> OpenMap:
     """A set as Go's JSON has it."""
     return places(sorted(exposed))

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ardock.docker.config import image_config
+from ardock.docker.config import driver_name, image_config
 from ardock.docker.text import ellipsis
 from ardock.docker.times import NEVER, human_duration, human_size, local_rfc3339, local_time, rfc3339_nano
-from ardock.docker.values import Struct
+from ardock.docker.values import NilMap, Struct
 from ardock.model.container import Filters
 from ardock.model.image import HistoryEntry, ImageDetails, ImageInfo
 
@@ -52,8 +52,13 @@ def short_id(image_id: str) -> str:
     return image_id.removeprefix("sha256:")[:12]
 
 
-def image_json(details: ImageDetails) -> Struct:
-    """An image as `docker image inspect` shows it (Docker Engine API, ``ImageInspect``)."""
+def image_json(details: ImageDetails, *, driver: str = "") -> Struct:
+    """An image as `docker image inspect` shows it (Docker Engine API, ``ImageInspect``).
+
+    Args:
+        details: The image.
+        driver: The engine's storage driver.
+    """
     info = details.info
     found: Struct = {
         "Id": info.id,
@@ -72,7 +77,10 @@ def image_json(details: ImageDetails) -> Struct:
     return found | {
         "Os": info.platform.os,
         "Size": info.size,
-        "GraphDriver": {"Data": _driver_data(details.layers), "Name": "overlay2"},
+        "GraphDriver": {
+            "Data": _driver_data(details.layers) if driver_name(driver) == "overlay2" else NilMap(),
+            "Name": driver_name(driver),
+        },
         "RootFS": {"Type": "layers", "Layers": list(details.diff_ids)},
         "Metadata": {"LastTagTime": rfc3339_nano(info.added_at) if info.names and info.added_at else NEVER},
         "Ardock": {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ardock.docker.config import health, places, ports
+from ardock.docker.config import driver_name, health, places, ports
 from ardock.docker.host_config import host_config, mount_points
 from ardock.docker.times import rfc3339_nano
 from ardock.docker.values import NilList, NilMap, OpenMap, Struct, string_map, strings
@@ -26,12 +26,13 @@ def docker_status(status: Status, *, ran_before: bool) -> str:
     return _STATUS.get(status, status)
 
 
-def container_json(info: ContainerInfo, *, root: str = "") -> Struct:
+def container_json(info: ContainerInfo, *, root: str = "", driver: str = "") -> Struct:
     """A container as `docker inspect` shows it.
 
     Args:
         info: The container.
         root: The engine's root folder, for the log's path; empty leaves that out.
+        driver: The engine's storage driver.
     """
     spec = info.spec
     return {
@@ -47,14 +48,14 @@ def container_json(info: ContainerInfo, *, root: str = "") -> Struct:
         "LogPath": f"{root}/{info.log}" if root and info.log else "",
         "Name": f"/{info.name}",
         "RestartCount": info.restarts,
-        "Driver": "overlay2",
+        "Driver": driver_name(driver),
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": info.apparmor or spec.apparmor or "",
         "ExecIDs": strings(info.execs),
         "HostConfig": host_config(info),
-        "GraphDriver": {"Data": NilMap(), "Name": "overlay2"},
+        "GraphDriver": {"Data": NilMap(), "Name": driver_name(driver)},
         "Mounts": mount_points(spec, root=root),
         "Config": _config(info),
         "NetworkSettings": _network_settings(spec.network),
