@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ import trio
 
 import ardock
 from ardock.engine import Engine, own_engine
+from ardock.engine.snapshots import open_storage
 from tests.engine.folders import Folders
 from tests.engine.snapshots.images import give_image
 from tests.engine.snapshots.loops import file_system
@@ -22,7 +26,13 @@ from tests.engine.snapshots.loops import file_system
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(params=["overlay", "vfs", "btrfs"])
+# A pool that is made in no time.
+OPTIONS = {"devicemapper": {"dm.basesize": "128m", "dm.loopdatasize": "768m", "dm.loopmetadatasize": "16m"}}
+# What would have to be done where no size can be limited.
+REMEDIES = {"overlay": "prjquota", "vfs": "prjquota", "devicemapper": r"dm.basesize"}
+
+
+@pytest.fixture(params=["overlay", "vfs", "btrfs", "devicemapper"])
 def name(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -31,6 +41,9 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def place(name: str, folders: Folders, tmp_path: Path) -> Iterator[Folders]:
     """Folders of an engine whose root folder is on what the driver needs."""
+    if name == "devicemapper":
+        yield from thin_place(folders)
+        return
     if name != "btrfs":
         yield folders
         return
@@ -41,9 +54,31 @@ def place(name: str, folders: Folders, tmp_path: Path) -> Iterator[Folders]:
         yield folders
 
 
+def thin_place(folders: Folders) -> Iterator[Folders]:
+    try:
+        folders["root"].mkdir()
+        open_storage(folders["root"], "devicemapper", OPTIONS["devicemapper"]).driver.close()
+    except ardock.ArdockError as error:
+        pytest.skip(str(error))
+    yield folders
+    # The last keeper holds the roots of what was killed for a moment.
+    deadline = time.monotonic() + 30
+    while True:
+        open_storage(folders["root"]).driver.close()
+        left = subprocess.run(["dmsetup", "ls"], capture_output=True, text=True, check=True).stdout
+        if "ardock" not in left:
+            break
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+
+
+def opened(place: Folders, name: str) -> AbstractAsyncContextManager[Engine]:
+    return own_engine(**place, storage_driver=name, storage_options=OPTIONS.get(name))
+
+
 @pytest.fixture
 async def engine(name: str, place: Folders) -> AsyncIterator[Engine]:
-    async with own_engine(**place, storage_driver=name) as engine:
+    async with opened(place, name) as engine:
         yield engine
         for one in (await engine.containers.list(all=True)).containers:
             await engine.containers.remove(one.id, force=True)
@@ -137,7 +172,7 @@ async def test_one_that_runs_is_joined_and_its_root_goes_with_it(engine: Engine,
 
 async def test_a_kept_one_keeps_its_root_until_it_is_removed(name: str, place: Folders, rootfs: str) -> None:
     """Across starts and engines."""
-    async with own_engine(**place, storage_driver=name) as engine:
+    async with opened(place, name) as engine:
         image = await give_image(engine, rootfs)
         count = "echo x >> /count; wc -l < /count"
         kept = await engine.containers.create(["sh", "-c", count], image=image)
@@ -155,7 +190,7 @@ async def test_a_kept_one_keeps_its_root_until_it_is_removed(name: str, place: F
 
 
 async def test_one_that_goes_on_without_an_engine_is_found_and_joined(name: str, place: Folders, rootfs: str) -> None:
-    async with own_engine(**place, storage_driver=name) as engine:
+    async with opened(place, name) as engine:
         image = await give_image(engine, rootfs)
         kept = await engine.containers.create(["sh", "-c", "echo 1 > /mine; sleep 1000"], image=image)
         await engine.containers.start(kept.id)
@@ -219,7 +254,7 @@ async def test_a_size_is_enforced_or_refused(engine: Engine, image: str, name: s
         with pytest.raises(ardock.Unsupported, match=r"scratch_size|storage") as refused:
             await engine.containers.run(write, image=image, scratch_size="8m")
         assert refused.value.option == "scratch_size"
-        assert "prjquota" in str(refused.value)
+        assert REMEDIES[name] in str(refused.value)
         with pytest.raises(ardock.Unsupported):
             await engine.containers.create(write, image=image, scratch_size="8m")
     await until_none(engine)

@@ -347,7 +347,7 @@ def _is_there(name: str) -> bool:
 def _check_support() -> None:
     # The control device is there once the module is; the target's own module comes with its first table, or with this.
     _run("modprobe", "--quiet", "dm_thin_pool")
-    targets = dmsetup("targets")
+    targets = _run("dmsetup", "targets").stdout
     if not any(line.split()[0] == "thin-pool" for line in targets.splitlines() if line):
         raise Unsupported(
             "storage_driver: devicemapper needs the kernel's thin provisioning (CONFIG_DM_THIN_PROVISIONING; modprobe dm_thin_pool)",
