@@ -340,7 +340,7 @@ class Events(Protocol):
         Args:
             since: After this place; or at or after this wall clock (ns since 1970); None: what happens from now on.
             until: End with the last event before this wall clock (ns since 1970); None never ends.
-            filters: ``type``, ``event`` (action), ``container`` and ``image`` (id, prefix of an id or name), ``label``
+            filters: ``type``, ``event`` (action), ``container`` and ``image`` (id, prefix of an id or name), ``volume`` (name), ``label``
                 (``key`` or ``key=value``).
             heartbeat: Seconds without an item after which a `Heartbeat` comes.
         """

@@ -29,9 +29,13 @@ OTHER = _event(key=DB, name="db", image="postgres", app="shop")
 RENAMED = _event(name="old-web")
 DAEMON = _event("daemon", "refused")
 IMPORT = _event("image", "import", IMAGE, "busybox:latest")
+MOUNT = _event("volume", "mount", "data", "", container=WEB)
 
 CASES: list[tuple[dict[str, tuple[str, ...]], list[Event]]] = [
-    ({}, [START, OTHER, RENAMED, DAEMON, IMPORT]),
+    ({}, [START, OTHER, RENAMED, DAEMON, IMPORT, MOUNT]),
+    ({"volume": ("data",)}, [MOUNT]),
+    ({"volume": ("dat",)}, []),
+    ({"type": ("volume",)}, [MOUNT]),
     ({"type": ("image",)}, [IMPORT]),
     ({"type": ("image", "daemon")}, [DAEMON, IMPORT]),
     ({"event": ("start",)}, [START, OTHER, RENAMED]),
@@ -64,7 +68,7 @@ CASES: list[tuple[dict[str, tuple[str, ...]], list[Event]]] = [
 @pytest.mark.parametrize(("filters", "wanted"), CASES)
 def test_what_is_wanted(filters: dict[str, tuple[str, ...]], wanted: list[Event]) -> None:
     match = compile_filters(filters, _resolve)
-    found = [event for event in (START, OTHER, RENAMED, DAEMON, IMPORT) if match is None or match(event)]
+    found = [event for event in (START, OTHER, RENAMED, DAEMON, IMPORT, MOUNT) if match is None or match(event)]
     assert found == wanted
     assert (match is None) == (filters == {})
 
@@ -72,7 +76,7 @@ def test_what_is_wanted(filters: dict[str, tuple[str, ...]], wanted: list[Event]
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ({"color": ("red",)}, "there is no filter 'color' for events; there are container, event, image, label, type"),
+        ({"color": ("red",)}, "there is no filter 'color' for events; there are container, event, image, label, type, volume"),
         ({"type": ("network",)}, "type: 'network' is none of container, daemon, image"),
         ({"label": ()}, "label: a value is missing"),
         ({"container": ("a", "")}, "container: a value is missing"),

@@ -21,7 +21,7 @@ def compile_filters(filters: Mapping[str, Sequence[str]], resolve: Resolve) -> M
     Values of one name are alternatives, but all labels are required; all names are required: as in Docker.
 
     Args:
-        filters: ``type``, ``event``, ``container``, ``image``, ``label``; as `ardock.interface.Events.subscribe` says.
+        filters: ``type``, ``event``, ``container``, ``image``, ``volume``, ``label``; as `ardock.interface.Events.subscribe` says.
         resolve: Names a container now; its events are then wanted under every name that it had or will have.
 
     Raises:
@@ -84,6 +84,11 @@ def _by_image(values: Sequence[str], _resolve: Resolve) -> Match:
     return match
 
 
+def _by_volume(values: Sequence[str], _resolve: Resolve) -> Match:
+    wanted = frozenset(values)
+    return lambda event: event.type == "volume" and event.id in wanted
+
+
 def _without_tag(name: str) -> str:
     """``host:5000/a/b:tag`` is ``host:5000/a/b``."""
     start, colon, end = name.rpartition(":")
@@ -107,4 +112,5 @@ _FILTERS: Final[dict[str, Callable[[Sequence[str], Resolve], Match]]] = {
     "container": _by_container,
     "image": _by_image,
     "label": _by_label,
+    "volume": _by_volume,
 }

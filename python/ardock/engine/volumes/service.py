@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
 from ardock.engine.state import Changes
 from ardock.engine.volumes.book import DRIVER
 from ardock.engine.volumes.filters import LIST, PRUNE, matcher, truth
@@ -65,9 +63,7 @@ class Volumes(Used):
             known = self._known(volume)
             if known is None:
                 return await self._make(volume, answered=True)
-            info = self._info(known)
-            self._state.commit(Changes(request=self._take(msgspec.msgpack.encode(info))))
-            return info
+            return self._info(known)
 
     async def list(self, *, filters: Filters | None = None, sizes: bool = False) -> Sequence[VolumeInfo]:
         """All that are asked for, by name; see `ardock.interface.Volumes.list`.
@@ -131,6 +127,4 @@ class Volumes(Used):
                 await self._remove(volume)
             removed.append(name)
             reclaimed += size
-        result = PrunedVolumes(removed=removed, reclaimed=reclaimed)
-        self._state.commit(Changes(request=self._take(msgspec.msgpack.encode(result))))
-        return result
+        return PrunedVolumes(removed=removed, reclaimed=reclaimed)
