@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 
 import ardock
 from ardock import ContainerSpec, Mount, interface
@@ -338,6 +340,27 @@ def test_all_that_a_directory_of_an_image_holds_is_copied(tmp_path: Path) -> Non
     (tmp_path / "empty").mkdir(mode=0o700)
     fill(tmp_path / "empty", Content((str(top), str(base)), "overlay", "/absent"), tmp_path / "aside", CancelFlag())
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+async def test_an_image_whose_content_is_copied_is_in_use(engine: Engine, rootfs: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(rootfs, source, symlinks=True)
+    (source / "many").mkdir()
+    for number in range(3000):
+        (source / "many" / f"{number}").write_bytes(b"x")
+    await engine.images.import_tree(source, "many")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(engine.containers.create, ["true"], image="many", mounts=[at("/many", "data")]))
+        with trio.fail_after(5):
+            while not there(folders := engine.root) or not (folders / "volumes" / "data" / "_data").is_dir():
+                await trio.lowlevel.checkpoint()
+        with pytest.raises(ardock.Conflict, match="uses it"):
+            await engine.images.remove("many")
+    assert len(os.listdir((await engine.volumes.inspect("data")).mountpoint)) == 3000
+    for one in (await engine.containers.list(all=True)).containers:
+        await engine.containers.remove(one.id)
+    await engine.images.remove("many")
+    await engine.volumes.remove("data")
 
 
 async def test_filling_ends_soon_when_it_is_cancelled(engine: Engine, rootfs: str, tmp_path: Path) -> None:

@@ -76,7 +76,10 @@ def test_what_is_wanted(filters: dict[str, tuple[str, ...]], wanted: list[Event]
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ({"color": ("red",)}, "there is no filter 'color' for events; there are container, event, image, label, type, volume"),
+        (
+            {"color": ("red",)},
+            "there is no filter 'color' for events; there are container, event, image, label, type, volume",
+        ),
         ({"type": ("network",)}, "type: 'network' is none of container, daemon, image"),
         ({"label": ()}, "label: a value is missing"),
         ({"container": ("a", "")}, "container: a value is missing"),

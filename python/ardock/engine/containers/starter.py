@@ -106,17 +106,24 @@ class Prepared:
         holds: Neither `release`d nor `undo`ne.
     """
 
-    def __init__(self, container_id: str, spec: ContainerSpec, lease: Lease | None, made: MadeRoots | None) -> None:
-        """Hold its volumes by `lease`, and its root where it was `made`."""
+    def __init__(self, table: Table, container_id: str, spec: ContainerSpec) -> None:
+        """Of a container that `table` is to have; its image is in use from now on."""
         self.id = container_id
         self.spec = spec
         self.holds = True
+        self._table = table
+        self._lease: Lease | None = None
+        self._made: MadeRoots | None = None
+
+    def hold(self, lease: Lease | None, made: MadeRoots | None) -> None:
+        """Hold its volumes by `lease`, and its root where it was `made`."""
         self._lease = lease
         self._made = made
 
     def release(self) -> None:
         """The container is in the table: what was made for it goes with it. Safe to call again."""
         self.holds = False
+        self._table.making.pop(self.id, None)
         if self._lease is not None:
             self._lease.release()
 
@@ -128,6 +135,7 @@ class Prepared:
                 await self._lease.undo()
             if self._made is not None:
                 await self._made.undo(self.id)
+            self._table.making.pop(self.id, None)
 
 
 class Starter:
@@ -200,22 +208,27 @@ class Starter:
             NotFound: There is no such image, or no container that `volumes_from` names.
             ArdockError: A volume or the root cannot be made or filled.
         """
-        container_id = os.urandom(32).hex()
-        image_id = "" if spec.image is None else self._images.id_of(spec.image)
-        lease = None
-        if has_volumes(spec):
-            layers = self._images.layers_of(image_id) if image_id else ()
-            mounts, lease = await self._volumes.prepare(expanded(spec, self._table), container_id, layers)
-            spec = structs.replace(spec, mounts=mounts)
-        if self._made.way(spec) == "plain":
-            return Prepared(container_id, spec, lease, None)
+        prepared = Prepared(self._table, os.urandom(32).hex(), spec)
+        lease, made = None, None
         try:
-            spec = await self._made.make(container_id, spec, image_id)
+            image_id = "" if spec.image is None else self._images.id_of(spec.image)
+            if image_id:
+                # What is read of it for a while must stay.
+                self._table.making[prepared.id] = image_id
+            if has_volumes(spec):
+                layers = self._images.layers_of(image_id) if image_id else ()
+                mounts, lease = await self._volumes.prepare(expanded(spec, self._table), prepared.id, layers)
+                prepared.hold(lease, None)
+                spec = structs.replace(spec, mounts=mounts)
+            if self._made.way(spec) != "plain":
+                spec = await self._made.make(prepared.id, spec, image_id)
+                made = self._made
+            prepared.hold(lease, made)
         except BaseException:
-            if lease is not None:
-                await lease.undo()
+            await prepared.undo()
             raise
-        return Prepared(container_id, spec, lease, self._made)
+        prepared.spec = spec
+        return prepared
 
     @asynccontextmanager
     async def _prepared(self, spec: ContainerSpec) -> AsyncIterator[Prepared]:

@@ -15,12 +15,17 @@ _PREFIX: Final = re.compile(r"^[0-9a-f]{1,64}$")
 
 
 class Table:
-    """Containers in the order of their creation."""
+    """Containers in the order of their creation.
+
+    Attributes:
+        making: The images of containers that are being made, by the containers' ids.
+    """
 
     def __init__(self) -> None:
         """Start with none."""
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, Container] = {}
+        self.making: dict[str, str] = {}
 
     def __len__(self) -> int:
         """How many there are."""
@@ -107,5 +112,8 @@ class Table:
         return users
 
     def users_of(self, image_id: str) -> list[str]:
-        """Short ids of the containers that were made from an image."""
-        return [container.id[:SHORT_ID] for container in self._by_id.values() if container.image_id == image_id]
+        """Short ids of the containers that were made from an image, or are being made."""
+        found = [container.id[:SHORT_ID] for container in self._by_id.values() if container.image_id == image_id]
+        return found + [
+            key[:SHORT_ID] for key, image in self.making.items() if image == image_id and key not in self._by_id
+        ]
