@@ -216,8 +216,11 @@ impl Ingest {
             }
         }
         let (error, blob, writer) = (outcome.error.clone(), outcome.blob.take(), outcome.writer.take());
-        let summary = outcome.summary.clone();
+        let mut summary = outcome.summary.clone();
         drop(outcome);
+        if writer.is_some() && summary.diff_id.is_empty() {
+            summary.diff_id.clone_from(&summary.digest);
+        }
         self.join();
         let failed = error.as_ref().is_some_and(|error| !error.is_about_content());
         if let (Some(expected), false) = (&self.plan.expected, failed) {
@@ -385,28 +388,37 @@ impl Reader<'_> {
 fn write(shared: &Shared, plan: &Plan, mut writer: Writer) -> std::result::Result<(), End> {
     writer.target.options.exact = own_umask();
     let mut hash = Hash::new(Algorithm::Sha256);
+    let mut hashed = None;
     let mut parser = Parser::default();
     let mut size = 0u64;
     while let Some(data) = shared.plain.read()? {
-        hash.update(&data);
+        // The digest of what is not compressed is taken already.
+        if !*hashed.get_or_insert_with(|| plan.algorithm == Algorithm::Sha256 && is_plain(shared)) {
+            hash.update(&data);
+        }
         size += data.len() as u64;
         check_size(size, &plan.limits)?;
         parser.feed(&data, &mut writer)?;
         shared.plain.give_back(data);
     }
-    let media = shared.outcome().summary.media;
-    let unmarked = parser.is_between() && !(plan.strict && media == Media::Plain);
+    let unmarked = parser.is_between() && !(plan.strict && is_plain(shared));
     if !unmarked {
         parser.finish()?;
     }
     writer.finish()?;
     let mut outcome = shared.outcome();
-    outcome.summary.diff_id = hash.finish();
+    if hashed == Some(false) {
+        outcome.summary.diff_id = hash.finish();
+    }
     outcome.summary.diff_size = size;
     outcome.summary.content = writer.content;
     outcome.summary.files = writer.files;
     outcome.writer = Some(writer);
     Ok(())
+}
+
+fn is_plain(shared: &Shared) -> bool {
+    shared.outcome().summary.media == Media::Plain
 }
 
 fn check_ratio(size: u64, unfolded: u64, limits: &Limits) -> Result<()> {
