@@ -98,12 +98,12 @@ test-all: test vm ## Run every test here, and in every virtual machine that test
 .PHONY: vm
 vm: root $(STAMPS)/vm $(STAMPS)/wheel ## Install the emulator and build what runs in it
 
-# Coverage-guided fuzzing of what reads bytes that somebody else made: the API's byte streams and tar archives. libFuzzer
+# Coverage-guided fuzzing of what reads bytes that somebody else made: the API's byte streams, tar archives, layers. libFuzzer
 # without cargo-fuzz, which needs a nightly compiler for sanitizers that a crate without unsafe code has no use for; the
 # instrumentation itself is LLVM's, and stable rustc hands these flags on to it. What is learnt stays in target/fuzz/corpus,
 # so that each run goes on where the last one ended; an input that fails is left in target/fuzz, and its path is printed.
 FUZZ_SECONDS ?= 60
-FUZZERS := frames tar
+FUZZERS := frames tar ingest
 FUZZ := target/fuzz/$(shell uname -m)-unknown-linux-gnu/release
 .PHONY: fuzz
 fuzz: $(STAMPS)/host ## Fuzz the readers of frames and archives, a minute each (FUZZ_SECONDS=3600 for longer)
@@ -114,7 +114,9 @@ fuzz: $(STAMPS)/host ## Fuzz the readers of frames and archives, a minute each (
 	@mkdir -p $(FUZZERS:%=target/fuzz/corpus/%)
 	@# The first byte tells the fuzzer how to cut the archive, and to leave its sums alone.
 	@for format in v7 ustar gnu pax; do \
-	  { printf '\377'; tar --format=$$format -b1 -cf - rust/frames/Cargo.toml rust/frames/src/lib.rs; } >target/fuzz/corpus/tar/$$format; done
+	  { printf '\377'; tar --format=$$format -b1 -cf - rust/frames/Cargo.toml rust/frames/src/lib.rs; } >target/fuzz/corpus/tar/$$format; \
+	  for program in cat gzip; do { printf '\371'; tar --format=$$format -b1 -cf - rust/frames/Cargo.toml | $$program; } \
+	    >target/fuzz/corpus/ingest/$$format-$$program; done; done
 	for fuzzer in $(FUZZERS); do \
 	  $(FUZZ)/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
 	    -artifact_prefix=target/fuzz/$$fuzzer- target/fuzz/corpus/$$fuzzer; done
