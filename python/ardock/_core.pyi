@@ -18,9 +18,7 @@ __all__ = [
     "LayerSummary",
     "LogWatch",
     "Shelf",
-    "Unpacker",
     "changes",
-    "copy_directory",
     "copy_tree",
     "decompress_file",
     "device_programs",
@@ -321,38 +319,6 @@ class LayerIngest:
         """
     def abort(self) -> None:
         """End the threads and close everything. Safe to call again, and after `finish`. Releases the GIL."""
-
-@final
-class Unpacker:
-    """Unpacks an uncompressed tar into the existing, empty directory `target`; for one thread at a time.
-
-    Every name is resolved beneath the target. After an error, or left before its end, the directory holds a part of the archive.
-
-    Raises:
-        LayerError: The directory cannot be opened.
-    """
-
-    def __new__(cls, target: str) -> Self: ...
-    def feed(self, data: bytes) -> None:
-        """Take the next piece, of any size. Releases the GIL.
-
-        Raises:
-            LayerError: The archive or the disk refuses.
-            ValueError: It has ended or failed.
-        """
-    def finish(self, cancel: CancelFlag) -> tuple[str, int, int]:
-        """The archive has ended: take the tree's digest, write all of it to the disk. Releases the GIL.
-
-        Returns:
-            SHA-256 of the tree in hexadecimal, bytes of its regular files, number of its entries without the root.
-
-        Raises:
-            LayerError: The archive was cut off, or the disk refuses; cancelled.
-            ValueError: It has ended or failed.
-        """
-
-def copy_directory(source: str, target: str, hidden: Sequence[str], cancel: CancelFlag) -> tuple[str, int, int]:
-    """As `import_directory`, but for what it returns, which is what `Unpacker.finish` does."""
 
 def import_directory(source: str, target: str, hidden: Sequence[str], cancel: CancelFlag) -> LayerSummary:
     """Copy the directory `source` into the existing, empty directory `target`, and hash what `pack` gives of it.

@@ -9,11 +9,10 @@ use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, XattrFlags};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
 use crate::attributes::{is_hosts, Attributes, Time};
-use crate::digest::names_in;
 use crate::error::{shown, Error};
 use crate::name::Name;
 use crate::remove::remove_entry;
@@ -200,6 +199,20 @@ impl Prune<'_> {
             Err(errno) => Err(self.step()(errno)),
         }
     }
+}
+
+/// The names in a directory.
+fn names_in(dir: BorrowedFd<'_>, name: &Name) -> Result<Vec<Vec<u8>>> {
+    let step = || Error::step("list", name.as_bytes());
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir).map_err(step())? {
+        let entry = entry.map_err(step())?;
+        let last = entry.file_name().to_bytes();
+        if !matches!(last, b"." | b"..") {
+            names.push(last.to_vec());
+        }
+    }
+    Ok(names)
 }
 
 /// Makes a directory hide what the layers below have in it.

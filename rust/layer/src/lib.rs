@@ -1,5 +1,5 @@
-//! File trees of images: made from a tar stream or a directory, and named by
-//! the digest of what they hold.
+//! File trees of images: made from the streams that layers come as, or from a
+//! directory; compared, packed again, and named by the digest of the archive.
 //!
 //! A tree is written as root into a directory that nobody else may enter.
 //! What it is made from is not trusted: every name in it is resolved beneath
@@ -8,9 +8,7 @@
 //! cannot be kept as it is, is refused by name instead of being left out.
 
 mod attributes;
-mod copy;
 mod diff;
-mod digest;
 mod error;
 mod hide;
 mod ingest;
@@ -20,21 +18,17 @@ mod remove;
 mod stack;
 pub mod tar;
 mod target;
-mod unpack;
 mod write;
 mod writing;
 
 pub use attributes::{Attributes, Time};
-pub use copy::copy_directory;
 pub use diff::{changes, Change};
-pub use digest::Summary;
 pub use error::Error;
 pub use ingest::{decompress_file, Algorithm, Ingest, LayerSummary, Media, Plan};
 pub use name::Name;
 pub use pack::{copy_tree, import_directory, pack, Compression, Pack};
 pub use remove::remove_tree;
 pub use stack::Layout;
-pub use unpack::Unpacker;
 pub use write::{Limits, Whiteouts};
 
 /// Asked now and then by what takes long; true: end with [`Error::Cancelled`].

@@ -18,16 +18,14 @@ use std::path::Path;
 
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, XattrFlags, CWD};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
 use crate::attributes::{write_xattrs, Attributes, Time};
-use crate::digest::{summarize, Contents, Summary};
 use crate::error::{shown, Error};
 use crate::hide::{bare, make_implied, make_opaque, Own};
 use crate::name::Name;
 use crate::remove::remove_entry;
 use crate::writing::{dress, times, Writing};
-use crate::{Cancelled, Result};
+use crate::Result;
 
 /// How names are resolved: no way out, no /proc links on the way.
 pub(crate) const BENEATH: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
@@ -45,8 +43,6 @@ pub(crate) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 pub(crate) struct Options {
     /// The thread has a umask of its own, 0, so that what is made has the permissions that are asked for.
     pub exact: bool,
-    /// Files' contents are hashed as they are written, for the tree's digest.
-    pub hash: bool,
     /// The target holds what the layers below have.
     pub over: bool,
     /// The target is a layer of the overlay file system.
@@ -62,8 +58,6 @@ pub(crate) struct Target {
     owner: (u32, u32),
     /// Directories that are open; the last one is that of the current entry.
     pub(crate) held: Vec<Held>,
-    /// Digests of the files that were written, so that they need not be read again.
-    contents: Contents,
     /// What directories get when nothing more is made in them, by inode number.
     late: HashMap<u64, Late>,
     /// Where the target holds the layers below: what this layer has made.
@@ -102,8 +96,7 @@ impl Target {
             fs::openat(CWD, path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(step("open the directory"))?;
         let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let own = options.over.then(Own::default);
-        let contents = Contents::default();
-        let mut target = Self { root, options, owner, held: Vec::new(), contents, late: HashMap::new(), own };
+        let mut target = Self { root, options, owner, held: Vec::new(), late: HashMap::new(), own };
         let fd = target.open_directory(b"").map_err(step("open the directory"))?;
         let stat = target.hold(b"", fd, b".")?;
         if options.over {
@@ -163,24 +156,19 @@ impl Target {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(attributes.mode & 0o777);
         let fd = self.make(name, "make the file", |dir, last| fs::openat(dir, last, flags, mode))?;
-        let hash = self.options.hash.then(Sha256::new);
         let owned = self.owns(&attributes);
-        Ok(Writing { file: File::from(fd), hash, name: name.clone(), attributes, owned, end: 0, length: 0 })
+        Ok(Writing { file: File::from(fd), name: name.clone(), attributes, owned, end: 0, length: 0 })
     }
 
     /// Ends it: attributes come last, since writing clears set-id bits and
     /// capabilities.
-    pub fn finish_file(&mut self, writing: Writing) -> Result<()> {
+    pub fn finish_file(&mut self, writing: &Writing) -> Result<()> {
         writing.lengthen()?;
         let fd = writing.file.as_fd();
         let moded = self.options.exact && writing.attributes.mode & 0o7000 == 0;
         dress(fd, &writing.name, &writing.attributes, writing.owned, moded)?;
         let step = Error::step("set the time of", writing.name.as_bytes());
         fs::futimens(fd, &times(writing.attributes.mtime)).map_err(step)?;
-        if let Some(hash) = writing.hash {
-            let stat = fs::fstat(fd).map_err(Error::step("look at", writing.name.as_bytes()))?;
-            self.contents.insert(stat.st_ino, hash.finalize().into());
-        }
         Ok(())
     }
 
@@ -224,6 +212,13 @@ impl Target {
         if FileType::from_raw_mode(kind.st_mode) == FileType::Directory {
             return Err(Error::Refused { name: shown(name.as_bytes()), why: "is a hard link to a directory" });
         }
+        // A whiteout that this layer has made is nothing that is there.
+        if self.options.overlay
+            && FileType::from_raw_mode(kind.st_mode) == FileType::CharacterDevice
+            && kind.st_rdev == 0
+        {
+            return Err(refused(Errno::NOENT));
+        }
         // What has the name may be the very directory that the other name lies
         // in; it is then not there any more when it is to be linked.
         self.make_with(name, refused, |dir, new| fs::linkat(&source, last, dir, new, AtFlags::empty()))
@@ -263,14 +258,6 @@ impl Target {
     /// each file and directory.
     pub fn sync(&self) -> Result<()> {
         fs::syncfs(&self.root).map_err(Error::step("write to the disk", b"."))
-    }
-
-    /// The tree's digest and size; all of it is on the disk.
-    pub fn summarize(mut self, cancelled: Cancelled<'_>) -> Result<Summary> {
-        self.finish()?;
-        let summary = summarize(self.root.as_fd(), &self.contents, cancelled)?;
-        self.sync()?;
-        Ok(summary)
     }
 
     /// Number of the device that it lies on.

@@ -61,7 +61,7 @@ const LINKS: &[u8] = b".wh..wh.plnk";
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub target: Target,
-    whiteouts: Option<Whiteouts>,
+    whiteouts: Whiteouts,
     limits: Limits,
     writing: Option<Writing>,
     /// Content is not wanted.
@@ -75,16 +75,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Into the existing directory `target`; without `whiteouts`, names that
-    /// mean one are names like others. The thread has a umask of its own, 0,
-    /// where `exact` says so.
-    pub fn new(target: &Path, whiteouts: Option<Whiteouts>, limits: Limits, exact: bool) -> Result<Self> {
-        let options = Options {
-            exact,
-            hash: whiteouts.is_none(),
-            over: whiteouts == Some(Whiteouts::Apply),
-            overlay: whiteouts == Some(Whiteouts::Overlay),
-        };
+    /// Into the existing directory `target`.
+    pub fn new(target: &Path, whiteouts: Whiteouts, limits: Limits) -> Result<Self> {
+        let options =
+            Options { exact: false, over: whiteouts == Whiteouts::Apply, overlay: whiteouts == Whiteouts::Overlay };
         let target = Target::open(target, options)?;
         Ok(Self { target, whiteouts, limits, writing: None, skipping: false, links: false, files: 0, content: 0 })
     }
@@ -99,7 +93,6 @@ impl Writer {
 
     /// Whether the entry is a whiteout, or something that nobody wants, and dealt with.
     fn hidden(&mut self, name: &Name, kind: &Kind) -> Result<bool> {
-        let Some(whiteouts) = self.whiteouts else { return Ok(false) };
         let Some((parent, last)) = name.split() else { return Ok(false) };
         let first = name.as_bytes().split(|byte| *byte == b'/').next().unwrap_or_default();
         if first.starts_with(META) && name.as_bytes() != OPAQUE {
@@ -108,7 +101,7 @@ impl Writer {
             self.skipping = first != LINKS && matches!(kind, Kind::File(_));
             return Ok(first != LINKS);
         }
-        if !last.starts_with(PREFIX) || whiteouts == Whiteouts::Aufs {
+        if !last.starts_with(PREFIX) || self.whiteouts == Whiteouts::Aufs {
             return Ok(false);
         }
         self.skipping = matches!(kind, Kind::File(_));
@@ -127,7 +120,7 @@ impl Writer {
 
     fn check(&mut self, name: &[u8], kind: &Kind) -> Result<()> {
         match kind {
-            Kind::CharacterDevice(0, 0) if self.whiteouts == Some(Whiteouts::Overlay) => Err(Error::Unsupported {
+            Kind::CharacterDevice(0, 0) if self.whiteouts == Whiteouts::Overlay => Err(Error::Unsupported {
                 name: shown(name),
                 what: "is a character device 0/0, which is a whiteout of the overlay file system's own",
             }),
@@ -184,7 +177,7 @@ impl Sink for Writer {
 
     fn hole(&mut self, count: u64) -> Result<()> {
         match &mut self.writing {
-            Some(writing) => writing.skip(count, &|| false),
+            Some(writing) => writing.skip(count),
             None if self.skipping => Ok(()),
             None => Err(Error::Damaged { offset: 0, what: "there is content without a file" }),
         }
@@ -192,7 +185,7 @@ impl Sink for Writer {
 
     fn end_of_file(&mut self) -> Result<()> {
         match self.writing.take() {
-            Some(writing) => self.target.finish_file(writing),
+            Some(writing) => self.target.finish_file(&writing),
             None if self.skipping => {
                 self.skipping = false;
                 Ok(())

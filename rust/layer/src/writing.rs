@@ -8,19 +8,17 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{self, Gid, Mode, Timespec, Timestamps, Uid, UTIME_OMIT};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
 use crate::attributes::{Attributes, Time};
 use crate::error::{shown, Error};
 use crate::name::Name;
 use crate::target::DEFAULT_ACL;
-use crate::{Cancelled, Result};
+use crate::Result;
 
 /// A regular file that is being written.
 #[derive(Debug)]
 pub(crate) struct Writing {
     pub file: File,
-    pub hash: Option<Sha256>,
     pub name: Name,
     pub attributes: Attributes,
     /// Its owner is the one that it was made with.
@@ -34,9 +32,6 @@ pub(crate) struct Writing {
 impl Writing {
     /// The next bytes of its content.
     pub fn write(&mut self, data: &[u8]) -> Result<()> {
-        if let Some(hash) = &mut self.hash {
-            hash.update(data);
-        }
         self.file.write_all(data).map_err(|error| self.failed(&error))?;
         self.end += data.len() as u64;
         self.length = self.end;
@@ -44,21 +39,11 @@ impl Writing {
     }
 
     /// So many zeros, which take no room on the disk.
-    pub fn skip(&mut self, mut count: u64, cancelled: Cancelled<'_>) -> Result<()> {
+    pub fn skip(&mut self, count: u64) -> Result<()> {
         let step = || Error::step("write", self.name.as_bytes());
         let end = self.end.checked_add(count).ok_or(Errno::FBIG).map_err(step())?;
         fs::seek(&self.file, fs::SeekFrom::Start(end)).map_err(step())?;
         self.end = end;
-        let Some(hash) = &mut self.hash else { return Ok(()) };
-        while count > 0 {
-            // A hole of many terabytes costs nothing to make, and hours to hash.
-            if cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let piece = count.min(ZEROS.len() as u64);
-            hash.update(&ZEROS[..piece as usize]);
-            count -= piece;
-        }
         Ok(())
     }
 
@@ -77,8 +62,6 @@ impl Writing {
         Error::Step { step: "write", name: shown(self.name.as_bytes()), errno }
     }
 }
-
-static ZEROS: [u8; 65_536] = [0; 65_536];
 
 /// Owner, then permissions (a change of owner clears set-id bits), then
 /// extended attributes (it clears capabilities, too) of an open object; owner

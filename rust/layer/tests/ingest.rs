@@ -51,7 +51,7 @@ fn noise(count: usize) -> Vec<u8> {
 #[test]
 fn every_way_of_gzip_and_zstd_gives_the_same_content() {
     let folder = Folder::new();
-    let archive = Archive::default().file("a", &noise(700_000)).file("b", &[7; 900_000]).file("c", b"x").end();
+    let archive = Archive::default().file("a", &noise(700_000)).file("b", &vec![7; 900_000]).file("c", b"x").end();
     let (front, back) = archive.split_at(300_001);
     let plain = run(plan(&folder.make("plain"), Whiteouts::Overlay), &archive, usize::MAX).unwrap();
     assert_eq!((plain.media, &plain.digest, plain.size), (Media::Plain, &plain.diff_id, archive.len() as u64));
@@ -100,7 +100,7 @@ fn every_way_of_gzip_and_zstd_gives_the_same_content() {
                 "{name}"
             );
             assert_eq!((summary.size, summary.files), (data.len() as u64, 3));
-            assert_eq!(fs::read(target.join("b")).unwrap(), [7; 900_000]);
+            assert_eq!(fs::read(target.join("b")).unwrap(), vec![7; 900_000]);
         }
     }
 }
@@ -301,7 +301,7 @@ fn attributes_survive_and_come_last() {
     let (target, result) = {
         let archive = Archive::default()
             .pax(&[(b"SCHILY.xattr.security.capability", capability), (b"uid", b"5"), (b"SCHILY.xattr.user.a", b"b")])
-            .raw(b"ping", b'0', b"", &[1; 300_000], |it| it[100..108].copy_from_slice(b"0004755\0"))
+            .raw(b"ping", b'0', b"", &vec![1; 300_000], |it| it[100..108].copy_from_slice(b"0004755\0"))
             .raw(b"shared/", b'5', b"", b"", setgid)
             .file("shared/file", b"x")
             .directory("shared/dir")

@@ -6,13 +6,19 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use ardock_layer::{copy_directory, Error, Summary};
+use ardock_layer::{import_directory, pack, Compression, Error, LayerSummary, Layout, Pack};
 use common::{is_root, listing, unpack, Archive, Folder};
-use proptest::prelude::*;
 use rustix::fs::{lgetxattr, lsetxattr, XattrFlags};
 
-fn copy(source: &Path, target: &Path) -> Result<Summary, Error> {
-    copy_directory(source, target, &[], &|| false)
+fn copy(source: &Path, target: &Path) -> Result<LayerSummary, Error> {
+    import_directory(source, target, &[], &|| false)
+}
+
+/// The digest of a tree's archive.
+fn digest_of(dir: &Path) -> String {
+    let (dirs, compression) = ([dir], Compression::None);
+    let what = Pack { dirs: &dirs, below: &[], layout: Layout::Overlay, subpath: "", hidden: &[], compression };
+    pack(&what, None, &|| false).unwrap().diff_id
 }
 
 #[test]
@@ -62,20 +68,20 @@ fn an_archive_is_unpacked_with_all_that_it_says() {
     assert_eq!(fs::read(target.join("hard")).unwrap(), b"content");
     assert_eq!(fs::read(target.join("old")).unwrap(), [7; 1000]);
     assert!(!target.join("label").exists());
-    assert_eq!((summary.files, summary.size), (12, 2 + 7 + 4 + 1000));
+    assert_eq!((summary.files, summary.content), (11, 2 + 7 + 4 + 1000));
     // The copy has all of it, and the same digest.
     let again = folder.make("again");
-    assert_eq!(copy(&target, &again).unwrap(), summary);
+    assert_eq!(copy(&target, &again).unwrap().diff_id, digest_of(&target));
     assert_eq!(listing(&again), listing(&target));
 }
 
 #[test]
-fn the_format_of_the_digest_does_not_change() {
+fn the_format_of_packed_archives_does_not_change() {
     if !is_root() {
         return;
     }
     let folder = Folder::new();
-    let (_, result) = Archive::default()
+    let (target, result) = Archive::default()
         .directory("b")
         .file("b/c", b"hello")
         .symlink("a", "b/c")
@@ -83,20 +89,23 @@ fn the_format_of_the_digest_does_not_change() {
         .pax(&[(b"SCHILY.xattr.user.x", b"y")])
         .file("e", b"")
         .unpack(&folder, "target");
-    // By the reader of the format that tests/engine/test_images.py has.
-    let golden = "a648cf6e57cf013c643941d3469f22ba5766d9b606e385b7da74753acdb3a74e";
-    let digest: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&golden[2 * at..2 * at + 2], 16).unwrap()).collect();
-    assert_eq!(result.unwrap().digest[..], digest);
+    result.unwrap();
+    // What was imported is pushed under the name that it was given then.
+    assert_eq!(digest_of(&target), "sha256:e4e048cf13c4d397066137166cf0b184de8487414e3f7874da3cc07da6840ff3");
 }
 
 #[test]
-fn every_difference_makes_another_digest_and_times_do_not() {
+fn every_difference_makes_another_digest() {
     if !is_root() {
         return;
     }
     let folder = Folder::new();
     let base = |it: Archive| it.directory("d").file("d/f", b"x").file("g", b"x").symlink("l", "t");
-    let digest = |name: &str, archive: Archive| archive.unpack(&folder, name).1.unwrap().digest;
+    let digest = |name: &str, archive: Archive| {
+        let (target, result) = archive.unpack(&folder, name);
+        result.unwrap();
+        digest_of(&target)
+    };
     let mut seen = vec![digest("base", base(Archive::default()))];
     for (name, archive) in [
         ("more", base(Archive::default()).file("h", b"")),
@@ -117,12 +126,13 @@ fn every_difference_makes_another_digest_and_times_do_not() {
         seen.push(it);
     }
     let other_time = |it: &mut [u8]| it[146] = b'1';
-    assert_eq!(digest("time", base(Archive::default()).raw(b"g", b'0', b"", b"x", other_time)), seen[0]);
+    assert_ne!(digest("time", base(Archive::default()).raw(b"g", b'0', b"", b"x", other_time)), seen[0]);
     assert_eq!(
         digest("label", base(Archive::default()).pax(&[(b"SCHILY.xattr.security.selinux", b"x")]).file("g", b"x")),
         seen[0]
     );
-    assert_eq!(digest("order", Archive::default().symlink("l", "t").file("g", b"x").file("d/f", b"x")), seen[0]);
+    let order = Archive::default().symlink("l", "t").file("g", b"x").file("d/f", b"x").directory("d");
+    assert_eq!(digest("order", order), seen[0]);
 }
 
 #[test]
@@ -137,11 +147,6 @@ fn what_is_no_archive_is_told_apart() {
     assert_eq!(result(b"").to_string(), "it is no tar archive: it is empty");
     assert_eq!(result(b"hello").to_string(), "it is no tar archive");
     assert_eq!(result(&[1; 4096]).to_string(), "it is no tar archive");
-    let gzip = [&[0x1f, 0x8b][..], &[0; 1000]].concat();
-    assert_eq!(
-        result(&gzip).to_string(),
-        "it is no tar archive but compressed with gzip: decompress it first (gzip -d)"
-    );
     for cut in [1, 511] {
         assert_eq!(result(&whole[..cut]), Error::NoTar(""));
     }
@@ -187,8 +192,8 @@ fn a_copy_keeps_holes_and_leaves_mounts_sockets_and_hidden_folders_empty() {
     fs::write(source.join("store/secret"), "x").unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(source.join("socket")).unwrap();
     let target = folder.make("target");
-    let summary = copy_directory(&source, &target, &[&source.join("store")], &|| false).unwrap();
-    assert_eq!((summary.files, summary.size), (2, 64 << 20));
+    let summary = import_directory(&source, &target, &[&source.join("store")], &|| false).unwrap();
+    assert_eq!((summary.files, summary.content), (2, 64 << 20));
     let copied = fs::metadata(target.join("sparse")).unwrap();
     assert_eq!(copied.len(), 64 << 20);
     assert!(copied.blocks() * 512 < 1 << 20, "{} blocks", copied.blocks());
@@ -199,6 +204,10 @@ fn a_copy_keeps_holes_and_leaves_mounts_sockets_and_hidden_folders_empty() {
     let full = folder.make("full");
     fs::write(full.join("sparse"), fs::read(source.join("sparse")).unwrap()).unwrap();
     fs::create_dir(full.join("store")).unwrap();
+    for name in ["sparse", "store"] {
+        let time = fs::metadata(source.join(name)).unwrap().modified().unwrap();
+        fs::File::open(full.join(name)).unwrap().set_modified(time).unwrap();
+    }
     assert_eq!(copy(&full, &folder.make("second")).unwrap().digest, summary.digest);
 }
 
@@ -231,11 +240,13 @@ fn both_end_when_they_are_cancelled() {
     hole.set_len(1 << 40).unwrap();
     let asked = std::sync::atomic::AtomicU32::new(0);
     let third = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= 3;
-    assert_eq!(copy_directory(&source, &folder.make("copy"), &[], &third), Err(Error::Cancelled));
+    assert_eq!(import_directory(&source, &folder.make("copy"), &[], &third), Err(Error::Cancelled));
     let target = folder.make("tar");
-    let mut unpacker = ardock_layer::Unpacker::new(&target).unwrap();
-    unpacker.feed(&Archive::default().file("a", b"").end()).unwrap();
-    assert_eq!(unpacker.finish(&|| true), Err(Error::Cancelled));
+    // Of which no end comes, so that it cannot be done already.
+    let ingest = ardock_layer::Ingest::new(common::plan(&target, common::Whiteouts::Overlay)).unwrap();
+    ingest.feed(&Archive::default().file("a", b"").end()).unwrap();
+    ingest.abort();
+    assert_eq!(ingest.finish(&|| true), Err(Error::Cancelled));
 }
 
 #[test]
@@ -245,62 +256,5 @@ fn a_source_that_is_not_there_or_no_directory_is_named() {
     for (name, errno) in [("absent", rustix::io::Errno::NOENT), ("file", rustix::io::Errno::NOTDIR)] {
         let error = copy(&folder.path().join(name), &folder.make(&format!("to-{name}"))).unwrap_err();
         assert!(matches!(&error, Error::Step { name: it, errno: is, .. } if it.ends_with(name) && *is == errno));
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Item {
-    File(String, Vec<u8>, u8),
-    Directory(String),
-    Symlink(String, String),
-    HardLink(String, String),
-}
-
-/// Few names, so that they meet.
-fn item() -> impl Strategy<Value = Item> {
-    let name = || "[ab](/[abc]){0,3}";
-    let content = proptest::collection::vec(any::<u8>(), 0..1500);
-    prop_oneof![
-        (name(), content, any::<u8>()).prop_map(|(name, content, mode)| Item::File(name, content, mode)),
-        name().prop_map(Item::Directory),
-        (name(), "(/|\\.\\./){0,2}[abc](/[abc]){0,2}").prop_map(|(name, target)| Item::Symlink(name, target)),
-        (name(), name()).prop_map(|(name, target)| Item::HardLink(name, target)),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn any_archive_is_refused_or_gives_a_tree_whose_copy_is_the_same(
-        items in proptest::collection::vec(item(), 0..12),
-        size in 1..2000usize,
-    ) {
-        let folder = Folder::new();
-        let mut archive = Archive::default();
-        for item in &items {
-            archive = match item {
-                Item::File(name, content, mode) => archive.raw(name.as_bytes(), b'0', b"", content, |block| {
-                    block[104..107].copy_from_slice(format!("{mode:03o}").as_bytes());
-                }),
-                Item::Directory(name) => archive.directory(name),
-                Item::Symlink(name, target) => archive.symlink(name, target),
-                Item::HardLink(name, target) => archive.hard_link(name, target),
-            };
-        }
-        let bytes = archive.end();
-        let target = folder.make("target");
-        let result = unpack(&bytes, &target, size);
-        prop_assert_eq!(&unpack(&bytes, &folder.make("whole"), usize::MAX), &result);
-        // Nothing but what was made here, whatever the archive says.
-        let made = fs::read_dir(folder.path()).unwrap().count();
-        prop_assert_eq!(made, 2);
-        if let Ok(summary) = result {
-            let again = folder.make("again");
-            prop_assert_eq!(copy(&target, &again).unwrap(), summary);
-            prop_assert_eq!(listing(&again), listing(&target));
-        } else {
-            prop_assert!(matches!(result, Err(Error::Refused { .. })), "{:?}", result);
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ardock_layer::{Algorithm, Compression, Error, Ingest, Layout, Limits, Pack, Plan, Summary, Whiteouts};
+use ardock_layer::{Algorithm, Compression, Error, Ingest, Layout, Limits, Pack, Plan, Whiteouts};
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 
@@ -34,17 +34,6 @@ fn layer(error: Error) -> PyErr {
         Error::Cancelled => ("cancelled", 0),
     };
     LayerError::new_err((kind, error.to_string(), errno))
-}
-
-type Made = (String, u64, u64);
-
-fn made(summary: Summary) -> Made {
-    use std::fmt::Write;
-    let mut digest = String::with_capacity(64);
-    for byte in summary.digest {
-        let _ = write!(digest, "{byte:02x}"); // writing to a string cannot fail
-    }
-    (digest, summary.size, summary.files)
 }
 
 /// See `_core.pyi`.
@@ -179,63 +168,6 @@ impl LayerIngest {
             py.detach(|| inner.abort());
         }
     }
-}
-
-/// See `_core.pyi`.
-#[pyclass(module = "ardock._core", frozen)]
-#[derive(Debug)]
-pub struct Unpacker {
-    inner: Mutex<Option<ardock_layer::Unpacker>>,
-}
-
-#[pymethods]
-impl Unpacker {
-    #[new]
-    fn new(target: PathBuf) -> PyResult<Self> {
-        let inner = ardock_layer::Unpacker::new(&target).map_err(layer)?;
-        Ok(Self { inner: Mutex::new(Some(inner)) })
-    }
-
-    fn feed(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
-        py.detach(|| {
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(unpacker) = inner.as_mut() else { return Err(over()) };
-            let result = unpacker.feed(data);
-            if result.is_err() {
-                *inner = None;
-            }
-            result.map_err(layer)
-        })
-    }
-
-    fn finish(&self, py: Python<'_>, cancel: &CancelFlag) -> PyResult<Made> {
-        py.detach(|| {
-            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let unpacker = inner.ok_or_else(over)?;
-            unpacker.finish(&|| cancel.set.load(Ordering::Relaxed)).map(made).map_err(layer)
-        })
-    }
-}
-
-fn over() -> PyErr {
-    PyValueError::new_err("the unpacker has ended or failed")
-}
-
-/// The one before `import_directory`, for the store of images that are named by it.
-#[pyfunction]
-pub fn copy_directory(
-    py: Python<'_>,
-    source: PathBuf,
-    target: PathBuf,
-    hidden: Vec<PathBuf>,
-    cancel: &CancelFlag,
-) -> PyResult<Made> {
-    py.detach(|| {
-        let hidden: Vec<_> = hidden.iter().map(PathBuf::as_path).collect();
-        ardock_layer::copy_directory(&source, &target, &hidden, &|| cancel.is_set())
-    })
-    .map(made)
-    .map_err(layer)
 }
 
 #[pyfunction]

@@ -30,7 +30,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<layer::CancelFlag>()?;
     module.add_class::<layer::LayerIngest>()?;
     module.add_class::<layer::LayerSummary>()?;
-    module.add_class::<layer::Unpacker>()?;
     module.add_class::<watch::LogWatch>()?;
     module.add_class::<host::Shelf>()?;
     module.add_function(wrap_pyfunction!(host::kernel_features, module)?)?;
@@ -46,7 +45,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(keeper::spawn_keeper, module)?)?;
     module.add_function(wrap_pyfunction!(launcher::launch, module)?)?;
     module.add_function(wrap_pyfunction!(layer::changes, module)?)?;
-    module.add_function(wrap_pyfunction!(layer::copy_directory, module)?)?;
     module.add_function(wrap_pyfunction!(layer::copy_tree, module)?)?;
     module.add_function(wrap_pyfunction!(layer::decompress_file, module)?)?;
     module.add_function(wrap_pyfunction!(layer::import_directory, module)?)?;

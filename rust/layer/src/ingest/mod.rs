@@ -150,7 +150,7 @@ impl Ingest {
             None => None,
         };
         let writer = match &plan.target {
-            Some(target) => Some(Writer::new(target, Some(plan.whiteouts), plan.limits, true)?),
+            Some(target) => Some(Writer::new(target, plan.whiteouts, plan.limits)?),
             None => None,
         };
         let shared = Arc::new(Shared::default());

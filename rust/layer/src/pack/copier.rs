@@ -105,7 +105,7 @@ impl<'a, 'b> Copier<'a, 'b> {
             archive.zeros(size.wrapping_neg() % 512)?;
         }
         if let (Some(target), Some(writing)) = (&mut self.target, writing) {
-            target.finish_file(writing)?;
+            target.finish_file(&writing)?;
         }
         self.counts.content += size;
         Ok(true)
@@ -156,7 +156,7 @@ impl<'a, 'b> Copier<'a, 'b> {
 
     fn hole(&mut self, count: u64, writing: &mut Option<Writing>) -> Result<()> {
         if let (Some(writing), true) = (writing, count > 0) {
-            writing.skip(count, self.cancelled)?;
+            writing.skip(count)?;
         }
         let Some(archive) = &mut self.archive else { return Ok(()) };
         let mut left = count;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use ardock_layer::Whiteouts;
-use ardock_layer::{Algorithm, Error, Ingest, LayerSummary, Limits, Plan, Summary, Unpacker};
+use ardock_layer::{Algorithm, Error, Ingest, LayerSummary, Limits, Plan};
 
 /// A directory that goes when it is dropped.
 pub struct Folder(PathBuf);
@@ -106,7 +106,7 @@ impl Archive {
     }
 
     /// Unpacked into a new directory `name` of `folder`.
-    pub fn unpack(self, folder: &Folder, name: &str) -> (PathBuf, Result<Summary, Error>) {
+    pub fn unpack(self, folder: &Folder, name: &str) -> (PathBuf, Result<LayerSummary, Error>) {
         let target = folder.make(name);
         let result = unpack(&self.end(), &target, usize::MAX);
         (target, result)
@@ -123,12 +123,12 @@ fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 /// Fed by pieces of `size` bytes.
-pub fn unpack(archive: &[u8], target: &Path, size: usize) -> Result<Summary, Error> {
-    let mut unpacker = Unpacker::new(target)?;
+pub fn unpack(archive: &[u8], target: &Path, size: usize) -> Result<LayerSummary, Error> {
+    let ingest = Ingest::new(Plan { strict: true, ..plan(target, Whiteouts::Overlay) })?;
     for piece in archive.chunks(size) {
-        unpacker.feed(piece)?;
+        ingest.feed(piece)?;
     }
-    unpacker.finish(&|| false)
+    ingest.finish(&|| false)
 }
 
 /// Tests that make devices and give files away need root.
