@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 import ardock
 from ardock import ContainerSpec
+from ardock.engine import Engine as OwnEngine
 from ardock.interface import Engine
 from ardock.model.health import HealthCheck
 from ardock.model.image import Progress
@@ -167,3 +169,21 @@ async def test_an_image_s_way_through_every_call(images: Engine, tmp_path: Path)
     pruned = await images.images.prune(all=True)
     assert pruned.space > 0
     assert not await images.images.list()
+
+
+async def test_a_name_that_moves_while_volumes_are_made(
+    engine: OwnEngine, busybox_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The container is of the image that its volumes and its configuration are of."""
+    first = await engine.images.import_tree(busybox_root, "box:v1", changes=CHANGES)
+    volumes = engine.containers._volumes
+    prepare = volumes.prepare
+
+    async def slow(*given: Any) -> Any:  # noqa: ANN401 - handed on
+        await engine.images.import_tree(busybox_root, "box:v1", changes=['CMD ["echo", "other"]'])
+        return await prepare(*given)
+
+    monkeypatch.setattr(volumes, "prepare", slow)
+    made = await engine.containers.create([], image="box:v1")
+    container = await engine.containers.inspect(made.id)
+    assert (container.image_id, container.spec.user) == (first.id, "alice:staff")

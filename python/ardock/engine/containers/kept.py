@@ -13,7 +13,7 @@ from ardock.engine.containers import lifecycle
 from ardock.engine.containers.container import SHORT_ID, Container
 from ardock.engine.containers.image_defaults import DEFAULT_STOP_SIGNAL
 from ardock.engine.containers.mounting import has_volumes
-from ardock.engine.containers.starter import Starter
+from ardock.engine.containers.starter import Prepared, Starter
 from ardock.engine.volumes import volume_names
 from ardock.model.container import Created, WaitCondition
 from ardock.model.errors import ArdockError, Cancelled, Conflict, InvalidArgument, NotFound, NotRunning
@@ -45,15 +45,15 @@ class Kept(Starter):
             spec = structs.replace(spec, log=LogOptions())
         if self._takes_time(spec):
             async with self._prepared(spec) as prepared:
-                return await self._create(prepared.spec, remove=remove, container_id=prepared.id)
+                return await self._create(prepared.spec, remove=remove, prepared=prepared)
         return await self._create(spec, remove=remove)
 
-    async def _create(self, spec: ContainerSpec, *, remove: bool, container_id: str = "") -> Created:
-        container = self._make(spec, "kept", remove=remove, container_id=container_id)
+    async def _create(self, spec: ContainerSpec, *, remove: bool, prepared: Prepared | None = None) -> Created:
+        container = self._make(spec, "kept", remove=remove, prepared=prepared)
         self._launcher.check(container, self._layers(container), self._made.way(spec))
-        if container_id:
+        if prepared is not None:
             # What was mounted for the check; nobody can have started it yet.
-            self._volumes.let_go(container_id, volume_names(spec))
+            self._volumes.let_go(prepared.id, volume_names(spec))
         created = Created(id=container.id, name=container.name)
         # The name is taken from now on.
         self._table.add(container)

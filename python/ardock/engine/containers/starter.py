@@ -103,6 +103,7 @@ class Prepared:
     Attributes:
         id: What it is to be called.
         spec: With the names of its volumes, and the size that it got.
+        image_id: What it was made on: the image's name may be another's by now.
         holds: Neither `release`d nor `undo`ne.
     """
 
@@ -110,6 +111,7 @@ class Prepared:
         """Of a container that `table` is to have; its image is in use from now on."""
         self.id = container_id
         self.spec = spec
+        self.image_id = ""
         self.holds = True
         self._table = table
         self._lease: Lease | None = None
@@ -212,6 +214,7 @@ class Starter:
         lease, made = None, None
         try:
             image_id = "" if spec.image is None else self._images.id_of(spec.image)
+            prepared.image_id = image_id
             if image_id:
                 # What is read of it for a while must stay.
                 self._table.making[prepared.id] = image_id
@@ -241,8 +244,8 @@ class Starter:
             raise
         prepared.release()
 
-    def _make(self, spec: ContainerSpec, kind: Kind, *, remove: bool, container_id: str = "") -> Container:
-        """A container that was just created; not in the table yet. Its id is made up where `_prepare` has not done so.
+    def _make(self, spec: ContainerSpec, kind: Kind, *, remove: bool, prepared: Prepared | None = None) -> Container:
+        """A container that was just created; not in the table yet. `prepared` is what `_prepare` made of `spec`.
 
         Raises:
             InvalidArgument: Its name is none.
@@ -250,10 +253,14 @@ class Starter:
             NotFound: There is no such image.
         """
         name = self._table.free_name(spec.name)
-        container = Container(
-            container_id or os.urandom(32).hex(), name, spec, kind=kind, remove=remove, created_at=clock.now()
-        )
-        container.image_id = "" if spec.image is None else self._images.id_of(spec.image)
+        container_id = os.urandom(32).hex() if prepared is None else prepared.id
+        if prepared is not None:
+            spec = prepared.spec
+        container = Container(container_id, name, spec, kind=kind, remove=remove, created_at=clock.now())
+        if prepared is not None:
+            container.image_id = prepared.image_id
+        elif spec.image is not None:
+            container.image_id = self._images.id_of(spec.image)
         container.log = log_path(container.id) if isinstance(spec.log, LogOptions) else ""
         return container
 
@@ -272,12 +279,7 @@ class Starter:
     ) -> Container:
         """Launch a throw-away container on `connection`, of which a slot is held; given back where this raises."""
         try:
-            container = self._make(
-                spec if prepared is None else prepared.spec,
-                kind,
-                remove=True,
-                container_id="" if prepared is None else prepared.id,
-            )
+            container = self._make(spec, kind, remove=True, prepared=prepared)
         except ArdockError:
             connection.release_slot()
             raise
