@@ -11,7 +11,7 @@ from ardock.engine.containers.row import encode_row
 from ardock.engine.folders import open_folders
 from ardock.engine.images.mirror import Mirror
 from ardock.engine.images.record import Layer, Record, encode
-from ardock.engine.snapshots import Overlay
+from ardock.engine.snapshots.overlay import Overlay
 from ardock.engine.state import Changes
 from ardock.model.records import ExitRecord
 from ardock.model.spec import ContainerSpec

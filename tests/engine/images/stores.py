@@ -11,7 +11,8 @@ import trio
 
 from ardock.engine.images import Images
 from ardock.engine.registry import Registries
-from ardock.engine.snapshots import Driver, Overlay
+from ardock.engine.snapshots import Driver
+from ardock.engine.snapshots.overlay import Overlay
 from ardock.engine.state import State
 from ardock.model.registry import RegistryOptions
 from tests.unit.states import Clock, opened

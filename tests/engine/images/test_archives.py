@@ -15,7 +15,8 @@ import trio
 
 import ardock
 from ardock.engine.images import formats
-from ardock.engine.snapshots import Overlay, Vfs
+from ardock.engine.snapshots.overlay import Overlay
+from ardock.engine.snapshots.vfs import Vfs
 from ardock.model.errors import ContentDamaged
 from ardock.model.image import Progress
 from tests.engine.images import made

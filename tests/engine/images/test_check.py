@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ardock.engine.snapshots import Overlay, Vfs
+from ardock.engine.snapshots.overlay import Overlay
+from ardock.engine.snapshots.vfs import Vfs
 from ardock.model.errors import ContentDamaged
 from tests.engine.images import made
 from tests.engine.images.stores import chunks, kept, store, told

@@ -12,7 +12,8 @@ import trio
 
 import ardock
 from ardock.engine.images import formats
-from ardock.engine.snapshots import Overlay, Vfs
+from ardock.engine.snapshots.overlay import Overlay
+from ardock.engine.snapshots.vfs import Vfs
 from ardock.model.errors import ArdockError, ContentDamaged, RegistryUnavailable
 from ardock.model.image import Progress
 from ardock.model.registry import Credentials, RegistryOptions

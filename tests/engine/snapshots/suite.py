@@ -409,8 +409,12 @@ class Suite:
 
 def open_driver(name: str, home: Path) -> Driver:
     """The driver on its folder."""
-    from ardock.engine.snapshots import Aufs, Btrfs, Devicemapper, Overlay, Vfs
+    from ardock.engine.snapshots.aufs import Aufs
+    from ardock.engine.snapshots.btrfs import Btrfs
+    from ardock.engine.snapshots.devicemapper import Devicemapper
     from ardock.engine.snapshots.options import DeviceMapperOptions
+    from ardock.engine.snapshots.overlay import Overlay
+    from ardock.engine.snapshots.vfs import Vfs
 
     if name == "devicemapper":
         small = DeviceMapperOptions(basesize=256 << 20, loopdatasize=768 << 20, loopmetadatasize=16 << 20)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ardock.engine.snapshots import Aufs, aufs
+from ardock.engine.snapshots import aufs
+from ardock.engine.snapshots.aufs import Aufs
 from ardock.model.errors import Unsupported
 from tests.engine.snapshots.suite import Suite
 

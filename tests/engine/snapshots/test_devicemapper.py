@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ardock.engine.snapshots import Devicemapper, Driver
+from ardock.engine.snapshots import Driver
+from ardock.engine.snapshots.devicemapper import Devicemapper
 from ardock.engine.snapshots.options import DeviceMapperOptions
 from ardock.model.errors import DiskFull, FolderUnusable, Unsupported
 from tests.engine.snapshots.layers import commit, file

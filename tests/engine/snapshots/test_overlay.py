@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ardock.engine.snapshots import Driver, Overlay
+from ardock.engine.snapshots import Driver
+from ardock.engine.snapshots.overlay import Overlay
 from tests.engine.snapshots.layers import commit, file
 from tests.engine.snapshots.suite import Suite, chain
 

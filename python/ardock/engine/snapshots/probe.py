@@ -8,17 +8,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ardock.engine.kernel_paths import kernel_features
-from ardock.engine.snapshots.aufs import Aufs
-from ardock.engine.snapshots.btrfs import Btrfs
 from ardock.engine.snapshots.contract import Driver, DriverName
-from ardock.engine.snapshots.devicemapper import Devicemapper
 from ardock.engine.snapshots.errors import told
 from ardock.engine.snapshots.options import DRIVERS, StorageOptions, check_for, parse
 from ardock.engine.snapshots.overlay import Overlay
 from ardock.engine.snapshots.place import place_of
 from ardock.engine.snapshots.quota import ProjectQuotas
-from ardock.engine.snapshots.trial import overlay_problem
-from ardock.engine.snapshots.vfs import Vfs
 from ardock.model.errors import FolderUnusable, InvalidArgument, Unsupported
 
 _RECORD: Final = "driver"
@@ -114,6 +109,8 @@ def choose(root: Path, wanted: str | None, recorded: Record | None) -> Choice:
 
 def probe(root: Path) -> Choice:
     """The best driver for a root folder that has none yet."""
+    from ardock.engine.snapshots.trial import overlay_problem
+
     place = place_of(root)
     problem = overlay_problem(root) if kernel_features()["overlay"] else "this kernel has no overlay file system"
     if not problem:
@@ -157,8 +154,12 @@ def _open(name: DriverName, folder: Path, root: Path, quotas: ProjectQuotas, opt
         case "overlay":
             return Overlay(folder)
         case "vfs":
+            from ardock.engine.snapshots.vfs import Vfs
+
             return Vfs(folder, quotas)
         case "btrfs":
+            from ardock.engine.snapshots.btrfs import Btrfs
+
             place = place_of(root)
             if place.kind != "btrfs":
                 raise Unsupported(
@@ -167,8 +168,12 @@ def _open(name: DriverName, folder: Path, root: Path, quotas: ProjectQuotas, opt
                 )
             return Btrfs(folder)
         case "devicemapper":
+            from ardock.engine.snapshots.devicemapper import Devicemapper
+
             return Devicemapper(folder, options.devicemapper)
         case "aufs":
+            from ardock.engine.snapshots.aufs import Aufs
+
             return Aufs(folder)
 
 
