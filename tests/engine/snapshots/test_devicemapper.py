@@ -108,6 +108,21 @@ class TestDevicemapper(Suite):
         assert os.statvfs(again).f_blocks == found.f_blocks
         assert (again / "a").read_bytes() == b"a"
 
+    def test_what_is_looked_at_stays_mounted_and_no_longer(self, driver: Driver) -> None:
+        path = driver.prepare("key", (), container=True)
+        (path / "a").write_bytes(b"a")
+        with driver.directories("key", ()) as found:
+            driver.release("key")  # its container has ended
+            assert (Path(found.dirs[0]) / "a").read_bytes() == b"a"
+        assert not path.parent.is_mount()
+        with driver.directories("key", ()) as found:
+            assert (Path(found.dirs[0]) / "a").read_bytes() == b"a"
+        assert not path.parent.is_mount()
+        assert driver.mounts((), "key").directories == (str(path),)
+        with driver.directories("key", ()):
+            pass
+        assert (path / "a").read_bytes() == b"a"  # it runs
+
     def test_xfs(self, home: Path) -> None:
         driver = Devicemapper(
             home, DeviceMapperOptions(fs="xfs", basesize=320 << 20, loopdatasize=1 << 30, loopmetadatasize=16 << 20)

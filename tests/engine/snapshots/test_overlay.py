@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ardock.engine import own_engine
 from ardock.engine.snapshots import Driver
 from ardock.engine.snapshots.overlay import Overlay
-from tests.engine.snapshots.layers import commit, file
+from tests.engine.folders import Folders
+from tests.engine.snapshots.layers import commit, file, gone
 from tests.engine.snapshots.suite import Suite, chain
 
 pytestmark = pytest.mark.root
@@ -40,3 +42,17 @@ class TestOverlay(Suite):
         Overlay(home)
         assert not path.exists()
         assert driver.committed() == set(names)
+
+
+@pytest.mark.parametrize("count", [127, 500])
+async def test_a_container_runs_on_as_many_layers(count: int, folders: Folders, rootfs: str) -> None:
+    async with own_engine(**folders, storage_driver="overlay") as engine:
+        await engine.images.import_tree(rootfs, "base")
+        driver, names = engine.storage.driver, engine.images.chain_of("base")
+        for number in range(count - 1):
+            more = [file(f"file{number}", b"x"), *([gone(f"file{number - 1}")] if number % 2 else [])]
+            names = (commit(driver, chain(number), names, more), *names)
+        layers = driver.mounts(names).directories
+        assert len(layers) == count
+        result = await engine.containers.run(["sh", "-c", "ls / | grep -c file; echo x > /mine"], layers=layers)
+        assert (result.stdout, result.stderr) == (f"{(count - 1 + 1) // 2}\n".encode(), b"")

@@ -20,8 +20,6 @@ from ardock.model.spec import ContainerSpec
 _encode: Final = msgspec.msgpack.Encoder().encode
 # A unit's id in a keeper is at most 64 characters: of a later run, the container's first digits, ``r`` and the run's number.
 _UNIT_DIGITS: Final = 52
-_LAYERS_TOLD: Final = 127
-"""Docker's limit; a container with so many is recorded whole wherever their paths fit."""
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -129,8 +127,8 @@ def encode_blob(container: Container) -> bytes:
         return data
     short = structs.replace(blob.spec, argv=shortened(blob.spec.argv), env={})
     data = _encode(structs.replace(blob, spec=short))
-    if len(data) > MAX_BLOB and len(short.layers) > _LAYERS_TOLD:
-        # Hundreds, of which overlay takes 500. A throw-away container that another engine has taken over needs them for a
+    if len(data) > MAX_BLOB and short.layers:
+        # Overlay takes 500, with paths of any length. A throw-away container that another engine has taken over needs them for a
         # user's name in an exec alone, and is refused that.
         data = _encode(structs.replace(blob, spec=structs.replace(short, layers=())))
     if len(data) > MAX_BLOB:

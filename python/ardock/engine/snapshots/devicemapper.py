@@ -76,8 +76,10 @@ class Devicemapper(Shelved):
         with told("make the folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._pool = ThinPool(folder / _POOL, self._options)
-        # Who looks at a layer: mounted by the first, taken off by the last.
+        # Who looks at a layer or snapshot: mounted by the first, taken off by the last.
         self._users: Counter[Path] = Counter()
+        # Snapshots on which nobody runs: they are mounted no longer than they are looked at.
+        self._resting: set[Path] = set()
         self._views: dict[str, Path] = {}
         self._held: set[Path] = set()
         self._mounting = threading.RLock()
@@ -149,6 +151,7 @@ class Devicemapper(Shelved):
             path = self._shelf.find(key)
             with self._mounting, told("mount a snapshot"):
                 self._put_on(path)
+                self._resting.discard(path)
             return Mounts((str(path / _MOUNT / _ROOT),), writable=True)
         if not layers:
             return Mounts(())
@@ -160,11 +163,13 @@ class Devicemapper(Shelved):
         return Mounts((str(path / _MOUNT / _ROOT),))
 
     def release(self, key: str) -> None:
-        """Take the device off, and out of the kernel."""
+        """Take the device off, and out of the kernel; once nobody looks at it any more."""
         path = self._shelf.snapshot(key)
-        if path.is_dir():
-            with self._mounting, told("take off a snapshot"):
-                self._take_off(path)
+        with self._mounting, told("take off a snapshot"):
+            if path.is_dir():
+                self._resting.add(path)
+                if not self._users[path]:
+                    self._take_off(path)
 
     @contextmanager
     def directories(self, name: str, layers: Sequence[str]) -> Iterator[Directories]:
@@ -211,6 +216,9 @@ class Devicemapper(Shelved):
                     self._shelf.remove(viewed)
                 elif viewed is not None:
                     self._unuse(viewed)
+            with self._mounting:
+                self._resting.discard(self._shelf.snapshot(name))
+                self._users.pop(self._shelf.snapshot(name), None)
             self._shelf.remove(self._shelf.snapshot(name))
         self._clear()
 
@@ -218,7 +226,8 @@ class Devicemapper(Shelved):
         """Take off the layers, and the pool where no snapshot is mounted."""
         with self._mounting, told("take off layers"):
             for path in list(self._users):
-                self._take_off(path)
+                if is_name(path.name) or path in self._resting:
+                    self._take_off(path)
             self._users.clear()
             self._held.clear()
             self._views.clear()
@@ -231,7 +240,8 @@ class Devicemapper(Shelved):
         with self._mounting, told("mount a layer"):
             if not path.is_dir():
                 raise missing("layer", path.name)
-            self._put_on(path)
+            if self._put_on(path) and not is_name(path.name):
+                self._resting.add(path)
             self._users[path] += 1
 
     def _unuse(self, path: Path) -> None:
@@ -242,15 +252,15 @@ class Devicemapper(Shelved):
             if self._users[path] > 0:
                 return
             del self._users[path]
-            # A snapshot stays mounted: somebody runs on it.
-            if is_name(path.name):
+            if is_name(path.name) or path in self._resting:
                 with told("take off a layer"):
                     self._take_off(path)
 
-    def _put_on(self, path: Path) -> None:
+    def _put_on(self, path: Path) -> bool:
+        """Mount it; whether it was not."""
         point = path / _MOUNT
         if point.is_mount():
-            return
+            return False
         device = _read(path)
         point.mkdir(mode=0o700, exist_ok=True)
         source = self._pool.activate(device.number, device.size)
@@ -259,6 +269,7 @@ class Devicemapper(Shelved):
         options = ["nouuid"] if device.fs == "xfs" else ["noinit_itable"]
         options += filter(None, self._options.mountopt.split(","))
         mount(source, point, device.fs, MS_RDONLY if is_name(path.name) else 0, ",".join(options))
+        return True
 
     def _take_off(self, path: Path) -> None:
         """Unmount it and have the kernel forget its device, as far as nobody uses them."""
@@ -289,13 +300,10 @@ class Devicemapper(Shelved):
 
     def _destroy(self, path: Path) -> None:
         """Remove a device's directory, with the device; left for later where somebody still uses it."""
-        if not (path / _DEVICE).exists():
-            unmount(path / _MOUNT)
-            self._shelf.remove_tree(path)
-            return
+        # One at a time: whoever comes after may find it gone.
         with self._mounting:
             unmount(path / _MOUNT)
-            if not self._pool.delete(_read(path).number):
+            if (path / _DEVICE).exists() and not self._pool.delete(_read(path).number):
                 return
             self._shelf.remove_tree(path)
 
