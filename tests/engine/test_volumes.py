@@ -74,6 +74,37 @@ async def test_what_is_no_name_is_refused(engine: Engine, name: str) -> None:
     assert await engine.volumes.list() == []
 
 
+@pytest.mark.parametrize(
+    "mount",
+    [
+        at("/a", 12),  # type: ignore[arg-type] # the point of it
+        at(3, "ab"),  # type: ignore[arg-type] # idem
+        "x",
+        at("/", "ab"),
+        at("rel", "ab"),
+        at("/a", "/ab"),
+        at("/a", "ab", driver_options={"a": 1}),
+        at("/a", "ab", labels=None),
+        at("/a", "a\udc80b"),
+        at("/a\udc80", "ab"),
+        at("/a", "ab", subpath="\0"),
+        at("/proc"),
+    ],
+)
+async def test_a_mount_that_is_none_is_refused_and_leaves_no_anonymous_volume(
+    engine: Engine, rootfs: str, mount: Mount
+) -> None:
+    spec = ContainerSpec(argv=("true",), rootfs=rootfs, mounts=(at("/anon"), mount))
+    for call in (engine.containers.run, engine.containers.create, engine.containers.spawn):
+        with trio.fail_after(10), pytest.raises(ardock.InvalidArgument):
+            await call(spec)
+    (result,) = [result async for result in engine.containers.run_many([spec])]
+    assert isinstance(result.error, ardock.InvalidArgument)
+    with trio.fail_after(10):
+        while set(there(engine.root)) - {"ab"}:  # noqa: ASYNC110 - on the disk
+            await trio.sleep(0.01)
+
+
 async def test_other_drivers_are_refused(engine: Engine) -> None:
     with pytest.raises(ardock.Unsupported, match="no volume driver 'nfs'"):
         await engine.volumes.create("data", driver="nfs")
@@ -361,6 +392,24 @@ async def test_an_image_whose_content_is_copied_is_in_use(engine: Engine, rootfs
         await engine.containers.remove(one.id)
     await engine.images.remove("many")
     await engine.volumes.remove("data")
+
+
+@pytest.mark.parametrize("driver", ["overlay", "vfs"])
+async def test_what_the_layers_show_together_is_copied(folders: Folders, rootfs: str, driver: str) -> None:
+    async with own_engine(**folders, storage_driver=driver) as engine:
+        containers = engine.containers
+        await engine.images.import_tree(rootfs, "base")
+        script = "mkdir -p /etc/sub && rm /etc/group && echo new > /etc/sub/new && chmod 711 /etc"
+        created = await containers.create(["sh", "-c", script], image="base")
+        await containers.start(created.id)
+        assert (await containers.wait(created.id)).exit_code == 0
+        await containers.commit(created.id, "two")
+        result = await containers.run(
+            ["sh", "-c", "find /etc | sort; stat -c %a /etc"], image="two", mounts=[at("/etc", "etc")]
+        )
+        assert result.stdout == b"/etc\n/etc/passwd\n/etc/sub\n/etc/sub/new\n711\n", result.stderr
+        await containers.remove(created.id)
+        await engine.volumes.remove("etc")
 
 
 async def test_filling_ends_soon_when_it_is_cancelled(engine: Engine, rootfs: str, tmp_path: Path) -> None:

@@ -52,6 +52,19 @@ def check(spec: _SpecT) -> _SpecT:
     return convert(structs.asdict(spec), type(spec))
 
 
+def check_whole(spec: _SpecT) -> _SpecT:
+    """As `check`, with what its records hold checked, too.
+
+    Raises:
+        InvalidArgument: A value is of another type.
+    """
+    try:
+        values = msgspec.to_builtins(spec)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"a value of the specification is of no type that one has: {error}") from None
+    return convert(values, type(spec))
+
+
 def convert(values: Mapping[str, object], kind: type[_SpecT]) -> _SpecT:
     """A spec of these fields; lists are made tuples.
 

@@ -211,11 +211,12 @@ class RunMany(Closing):
         self._index += 1
         try:
             spec = self._ways.whole(spec)
+            later = self._ways.takes_time(spec)
         except ArdockError as error:
             connection.release_slot()
             self._failed(index, error)
             return
-        if self._ways.takes_time(spec):
+        if later:
             connection.release_slot()
             self._preparing += 1
             self._nursery.start_soon(self._launch_later, spec, index)

@@ -20,10 +20,17 @@ _MODES: Final = {"": None, "ro": True, "rw": False, "z": None, "Z": None}
 
 
 def has_volumes(spec: ContainerSpec) -> bool:
-    """It asks for volumes, so there is something to do before it can be made."""
+    """It asks for volumes, so there is something to do before it can be made.
+
+    Raises:
+        InvalidArgument: Its mounts are none (a Struct that was made in Python is not checked by itself).
+    """
     if not (spec.mounts or spec.volumes_from):
         return False
-    return bool(spec.volumes_from) or any(mount.type == "volume" for mount in spec.mounts)
+    try:
+        return bool(spec.volumes_from) or any(mount.type == "volume" for mount in spec.mounts)
+    except (AttributeError, TypeError) as error:
+        raise InvalidArgument(f"mounts: a sequence of Mount is expected: {error}", field="mounts") from None
 
 
 def expanded(spec: ContainerSpec, table: Table) -> tuple[Mount, ...]:

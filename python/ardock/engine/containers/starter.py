@@ -33,6 +33,7 @@ from ardock.engine.requests import Requests
 from ardock.engine.snapshots import Directories
 from ardock.engine.state import State
 from ardock.engine.volumes import Lease
+from ardock.model import making
 from ardock.model.errors import ArdockError
 from ardock.model.image import ImageConfig, ImageInfo
 from ardock.model.spec import ContainerSpec, LogOptions, Mount
@@ -210,6 +211,8 @@ class Starter:
             NotFound: There is no such image, or no container that `volumes_from` names.
             ArdockError: A volume or the root cannot be made or filled.
         """
+        # What is wrong with it is told before anything is made for it.
+        spec = making.check_whole(spec)
         prepared = Prepared(self._table, os.urandom(32).hex(), spec)
         lease, made = None, None
         try:

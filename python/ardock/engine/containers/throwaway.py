@@ -120,10 +120,11 @@ class ThrowAway(Starter):
             self._remember(run_key(request_id), call)
         try:
             spec = self._whole(spec)
+            takes_time = self._takes_time(spec)
         except ArdockError as error:
             call.finish(error)
             return call
-        if self._takes_time(spec):
+        if takes_time:
             self._nursery.start_soon(self._prepare_call, call, spec, prepared)
         else:
             self._queue(call)

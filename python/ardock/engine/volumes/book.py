@@ -19,7 +19,7 @@ from ardock.engine.volumes.options import parse
 from ardock.engine.volumes.record import Volume, decode, encode
 from ardock.engine.volumes.store import Store
 from ardock.engine.volumes.users import User, Users, anonymous_names
-from ardock.model.errors import ArdockError, Conflict, NotFound, Unsupported
+from ardock.model.errors import ArdockError, Conflict, InvalidArgument, NotFound, Unsupported
 from ardock.model.volume import ANONYMOUS_LABEL, VolumeInfo
 
 DRIVER: Final = "local"
@@ -28,6 +28,14 @@ _NOTHING: Final = msgspec.msgpack.encode({})
 _SHORT: Final = 12
 # Users that an error names.
 _NAMED: Final = 5
+
+
+class _Given(msgspec.Struct):
+    """What a caller may give, by its types."""
+
+    name: str
+    options: dict[str, str]
+    labels: dict[str, str]
 
 
 class Book:
@@ -160,6 +168,13 @@ class Book:
             InvalidArgument: The name is none, or an option is.
             Unsupported: There is no such driver.
         """
+        try:
+            msgspec.convert({"name": name, "options": options, "labels": labels}, _Given)
+            msgspec.msgpack.encode((name, options, labels))
+        except msgspec.ValidationError as error:
+            raise InvalidArgument(f"{field}: {error}", field=field) from None
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"{field}: not valid UTF-8: {error.object!r}", field=field) from None
         parse(options)
         if driver not in ("", DRIVER):
             raise Unsupported(f"driver: there is no volume driver {driver!r}, only {DRIVER!r}", option="driver")
