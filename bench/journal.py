@@ -19,8 +19,8 @@ SIZE = "6G"
 
 
 @contextmanager
-def journalled(disk: Path) -> Iterator[Path]:
-    """Mount a fresh ext4 with a journal that lies in a file in `disk`, and unmount it in the end.
+def journalled(disk: Path, size: str = SIZE) -> Iterator[Path]:
+    """Mount a fresh ext4 with a journal that lies in a sparse file in `disk`, and unmount it in the end.
 
     The options are mkfs.ext4's and mount's own: an ordered journal and barriers, as an installer makes it. Inode tables
     are made at once, so that no thread of the kernel's makes them while others are measured.
@@ -32,7 +32,7 @@ def journalled(disk: Path) -> Iterator[Path]:
     image, mounted = folder / "image", folder / "m"
     mounted.mkdir()
     try:
-        _call("truncate", "-s", SIZE, str(image))
+        _call("truncate", "-s", size, str(image))
         _call("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(image))
         _call("mount", "-o", "loop", str(image), str(mounted))
         try:

@@ -2,8 +2,10 @@
 """Measures how fast an image comes from an archive onto the disk, beside pigz and tar, docker, containerd, skopeo and umoci.
 
 The same archives for all (`bench/archives.py`): a Debian root, 40,000 small files and three big ones, in one layer and in six.
-In turns within one run, each into new folders on the disk; what is removed afterwards, and what is still to be written when one
-has ended, is not counted, but for ardock and one row of tar, which end with all of it on the disk.
+In turns within one run, each into new folders of a journalled ext4 in a file on the disk (without a journal, ext4 looks for each
+new inode past all that were removed within the last minutes, and whoever comes behind the removal of a large tree pays for that).
+What is removed afterwards, and what is still to be written when one has ended, is not counted, but for ardock and one row of tar,
+which end with all of it on the disk.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -26,6 +27,7 @@ if __package__ in {None, ""}:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from bench import archives
+from bench.journal import journalled
 from bench.systems import BrokenError, UnusableError
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 WORKER = Path(__file__).with_name("unpack_worker.py")
 ROUNDS = 3
+SIZE = "16G"
+"""Of the file system: room for the largest at work."""
 
 
 class Way:
@@ -72,12 +76,10 @@ class Way:
         pass
 
 
-def call(*words: str | Path, env: dict[str, str] | None = None) -> str:
+def call(*words: str | Path) -> str:
     """Run a program; what it printed."""
     try:
-        done = subprocess.run(
-            [str(word) for word in words], check=False, capture_output=True, text=True, env=os.environ | (env or {})
-        )
+        done = subprocess.run([str(word) for word in words], check=False, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise UnusableError(f"not installed: {words[0]}") from error
     if done.returncode:
@@ -89,7 +91,7 @@ class Tar(Way):
     """`pigz -d | tar x`, a layer after the other, each into a folder of its own."""
 
     def __init__(self, folder: Path, *, synced: bool) -> None:
-        self.name = "pigz -d | tar x" + (", sync" if synced else "")
+        self.name = "pigz -d into tar x" + (", sync" if synced else "")
         super().__init__(folder / f"tar-{synced:d}")
         self._synced = synced
 
@@ -220,17 +222,19 @@ class Umoci(Way):
 
 
 class Ours(Way):
-    """`ardock._core.LayerIngest` in a process of its own, layers in parallel; keeps a copy of each blob, too."""
+    """`ardock._core.LayerIngest` in a process of its own, layers in parallel."""
 
     name = "ardock, in process"
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "ours")
+    def __init__(self, folder: Path, *, keeps: bool) -> None:
+        super().__init__(folder / f"ours-{keeps:d}")
+        self.name += ", blobs kept" if keeps else ""
+        self._keeps = "keep" if keeps else "drop"
         self.peak_kb = 0
 
     def _run(self, image: Image) -> None:
         self._folder.mkdir()
-        told = json.loads(call(sys.executable, WORKER, self._folder, *image.layers))
+        told = json.loads(call(sys.executable, WORKER, self._keeps, self._folder, *image.layers))
         if told["bytes"] != image.size:
             raise BrokenError(f"ardock: {told['bytes']} bytes came out, and not {image.size}")
         self.peak_kb = max(self.peak_kb, told["peak_kb"])
@@ -250,8 +254,10 @@ class Load(Way):
             raise UnusableError("this ardock has no `image load`")
 
     def _run(self, image: Image) -> None:
-        env = {"ARDOCK_ROOT": str(self._folder / "root"), "ARDOCK_RUN_DIR": str(self._folder / "run")}
-        call(self._ardock, "image", "load", "-i", image.archive, env=env)
+        where: list[str | Path] = ["--root", self._folder / "root", "--run-dir", self._folder / "run"]
+        call(self._ardock, *where, "image", "load", "-i", image.archive)
+        if not any(self._folder.glob("root/snapshots/*/*")):
+            raise BrokenError(f"{self.name}: there is no layer in its root folder")
 
 
 def settle(folder: Path) -> None:
@@ -306,18 +312,22 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--images", default="all-1,all-6", help="TREE-LAYERS, ...: trees are debian, small, big, all")
     parser.add_argument("--only", default="", help="the rows whose names have one of these words, separated by commas")
-    parser.add_argument("--folder", type=Path, default=archives.FOLDER, help="where to unpack: on the disk to measure")
+    parser.add_argument("--disk", type=Path, default=archives.FOLDER, help="a folder on the disk to measure")
     arguments = parser.parse_args()
     try:
         images = {name: archives.image(*_split(name)) for name in arguments.images.split(",")}
     except UnusableError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="run-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
-        ours = Ours(folder)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(journalled(arguments.disk, SIZE))
+        except UnusableError as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
+        ours = Ours(folder, keeps=False)
         makers: list[Way] = [
-            ours, Load(folder), Tar(folder, synced=False), Tar(folder, synced=True), DockerLoad(folder),
+            ours, Ours(folder, keeps=True), Load(folder), Tar(folder, synced=False), Tar(folder, synced=True), DockerLoad(folder),
             CtrImport(folder), Umoci(folder),
         ]  # fmt: skip
         ways: list[Way] = []
@@ -337,7 +347,7 @@ def main() -> int:
         except BrokenError as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
-        print(f"\npeak memory of ardock's process: {ours.peak_kb / 1000:.0f} MB")
+        print(f"\npeak memory of ardock's process: {ours.peak_kb * 1024 / 1e6:.0f} MB")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Unpacks layers with `ardock._core` for `bench/unpack.py`: FOLDER LAYER...; prints what came out and its own peak of memory."""
+"""Unpacks layers with `ardock._core` for `bench/unpack.py`: keep|drop FOLDER LAYER...; prints what came out and its own peak of memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PARALLEL = 3
 """Layers at once, as the engine does it."""
 
 
-def unpack(folder: Path, number: int, layer: Path) -> int:
-    """One layer into a folder, with a copy of its blob; bytes uncompressed."""
+def unpack(folder: Path, number: int, layer: Path, *, keeps: bool) -> int:
+    """One layer into a folder, with a copy of its blob where it is to be kept; bytes uncompressed."""
     target = folder / str(number)
     target.mkdir()
-    ingest = _core.LayerIngest(blob=str(folder / f"{number}.blob"), target=str(target))
+    ingest = _core.LayerIngest(blob=str(folder / f"{number}.blob") if keeps else None, target=str(target))
     with layer.open("rb", buffering=0) as file:
         while piece := file.read(1 << 20):
             ingest.feed(piece)
@@ -27,9 +27,11 @@ def unpack(folder: Path, number: int, layer: Path) -> int:
 
 def main() -> None:
     """All of them."""
-    folder = Path(sys.argv[1])
+    keeps, folder = sys.argv[1] == "keep", Path(sys.argv[2])
     with ThreadPoolExecutor(PARALLEL) as pool:
-        done = [pool.submit(unpack, folder, number, Path(layer)) for number, layer in enumerate(sys.argv[2:])]
+        done = [
+            pool.submit(unpack, folder, number, Path(layer), keeps=keeps) for number, layer in enumerate(sys.argv[3:])
+        ]
         total = sum(each.result() for each in done)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"bytes": total, "peak_kb": peak}))

@@ -262,7 +262,7 @@ class LayerSummary:
 
 @final
 class LayerIngest:
-    """One layer, as a stream: its digest, a copy of it, its content's digest, its tree; in two threads and about 7 MB.
+    """One layer, as a stream: its digest, a copy of it, its content's digest, its tree; in threads of its own and about 7 MB.
 
     The stream is gzip (of any number of members), zstd (of any number of frames, with windows of at most 128 MiB) or a plain
     tar, told by its first bytes; xz and bzip2 are refused by name. Every name is resolved beneath the target. After an error,

@@ -1,15 +1,18 @@
 //! One layer, as a stream of bytes, into a blob and a directory.
 //!
-//! Two threads share the work, with what costs most in each of them:
+//! Two threads share the work, with what costs most in each of them, and a
+//! third one sees to it that the disk is at work meanwhile:
 //!
 //! ```text
 //! feed -> [ digest, write the blob, decompress ] -> [ digest of the content, parse, write the files ]
 //! ```
 //!
-//! On two processors that is the fastest of the ways to cut it that were
-//! measured: inflating takes about as long as hashing and writing the files.
+//! Inflating takes about as long as hashing and writing the files (1.6 s and
+//! 2.1 s of a processor for 1.5 GB in 47,000 files), so two processors have
+//! about the same to do.
 
 mod decompress;
+mod early;
 pub(crate) mod hash;
 pub(crate) mod pipe;
 mod summary;
@@ -17,6 +20,7 @@ mod unfold;
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -33,6 +37,7 @@ use crate::{Cancelled, Result};
 
 use decompress::Decompressor;
 pub use decompress::Media;
+use early::Written;
 pub use hash::Algorithm;
 use hash::Hash;
 use pipe::{Broken, Pipe, BUFFER};
@@ -80,6 +85,7 @@ struct Shared {
     plain: Pipe,
     outcome: Mutex<Outcome>,
     changed: Condvar,
+    written: Written,
 }
 
 #[derive(Debug, Default)]
@@ -155,6 +161,16 @@ impl Ingest {
         };
         let shared = Arc::new(Shared::default());
         let ingest = Self { shared: shared.clone(), threads: Mutex::default(), plan: plan.clone() };
+        // Without a descriptor of its own for it, all of it is written in the end.
+        let on = match (&writer, &blob) {
+            (Some(writer), _) => writer.target.root.try_clone().ok(),
+            (None, Some(blob)) => blob.try_clone().ok().map(OwnedFd::from),
+            (None, None) => None,
+        };
+        if let Some(on) = on {
+            let shared = shared.clone();
+            ingest.spawn("layer-sync", move || shared.written.follow(&on))?;
+        }
         let (unpacks, late) = (writer.is_some(), plan.expected.is_some());
         ingest.start("layer-read", {
             let (shared, plan) = (shared.clone(), plan.clone());
@@ -166,12 +182,20 @@ impl Ingest {
         Ok(ingest)
     }
 
+    /// Starts one of those that the end waits for.
     fn start(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
         self.shared.outcome().running += 1;
+        let started = self.spawn(name, work);
+        if started.is_err() {
+            self.shared.outcome().running -= 1;
+        }
+        started
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
         match std::thread::Builder::new().name(name.to_owned()).spawn(work) {
             Ok(thread) => self.threads().push(thread),
             Err(error) => {
-                self.shared.outcome().running -= 1;
                 let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
                 return Err(Error::step("start the thread", name.as_bytes())(errno));
             }
@@ -258,6 +282,7 @@ impl Ingest {
     }
 
     fn join(&self) {
+        self.shared.written.end();
         let threads = std::mem::take(&mut *self.threads());
         for thread in threads {
             // They do not panic: the build aborts where one would.
@@ -335,6 +360,7 @@ impl Reader<'_> {
         self.hash.update(input);
         self.size += input.len() as u64;
         let Some(blob) = &mut self.blob else { return Ok(()) };
+        self.shared.written.add(input.len());
         blob.write_all(input).map_err(|error| {
             let path = self.plan.blob.as_deref().unwrap_or(Path::new("")).as_os_str().as_encoded_bytes();
             Error::step("write", path)(Errno::from_io_error(&error).unwrap_or(Errno::IO))
@@ -396,6 +422,7 @@ fn write(shared: &Shared, plan: &Plan, mut writer: Writer) -> std::result::Resul
         if !*hashed.get_or_insert_with(|| plan.algorithm == Algorithm::Sha256 && is_plain(shared)) {
             hash.update(&data);
         }
+        shared.written.add(data.len());
         size += data.len() as u64;
         check_size(size, &plan.limits)?;
         parser.feed(&data, &mut writer)?;
