@@ -122,7 +122,7 @@ fuzz: $(STAMPS)/host ## Fuzz the readers of frames and archives, a minute each (
 	    -artifact_prefix=target/fuzz/$$fuzzer- target/fuzz/corpus/$$fuzzer; done
 
 .PHONY: soak
-soak: root build ## Ten thousand runs, a hundred thousand execs, ten minutes of images that come and go: exact, and nothing grows
+soak: root build ## Ten thousand runs, images that come and go for ten minutes: exact, and nothing grows
 	ARDOCK_SOAK=1 $(BIN)/python -m pytest tests/engine/test_soak.py tests/engine/images/test_race.py $(PYTEST)
 
 .PHONY: check-dist

@@ -8,11 +8,13 @@ are taken side by side.
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import posixpath
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -28,6 +30,7 @@ _MANIFEST: Final = "manifest.json"
 # More entries than any image has layers and documents: a hostile archive is not to fill the memory with its names.
 _MOST_ENTRIES: Final = 100_000
 _LINKS: Final = 16
+_LONGEST_HEADER: Final = 1 << 20
 
 
 class Place(NamedTuple):
@@ -59,7 +62,8 @@ class FolderFiles:
             if not path.is_relative_to(self._folder) or not path.is_file():
                 return None
             return Place(path, 0, path.stat().st_size)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            # ValueError: a name with a NUL in it, which no file has.
             return None
         except OSError as error:
             raise unusable(error, str(self._folder)) from error
@@ -78,7 +82,7 @@ class TarFiles:
         self._places: dict[str, Place] = {}
         self._links: dict[str, str] = {}
         try:
-            with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            with path.open("rb") as file, tarfile.open(fileobj=_Headers(file), mode="r:") as archive:
                 size = path.stat().st_size
                 for count, member in enumerate(archive):
                     if count >= _MOST_ENTRIES:
@@ -93,8 +97,8 @@ class TarFiles:
                         self._links[name] = _clean(posixpath.join(posixpath.dirname(member.name), member.linkname))
                     elif member.islnk():
                         self._links[name] = _clean(member.linkname)
-        except (tarfile.TarError, EOFError, ValueError) as error:
-            raise InvalidArgument(f"{what} is no image archive: {error}") from None
+        except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:
+            raise InvalidArgument(f"{what} is no image archive, or was cut off: {error}") from None
         except OSError as error:
             raise unusable(error, what) from error
 
@@ -109,6 +113,30 @@ class TarFiles:
                 return None
             name = self._links[name]
         return None
+
+
+class _Headers(io.RawIOBase):
+    """A tar's file, of which headers alone are read: Python's reader takes an extended one into memory whatever its length."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= _LONGEST_HEADER:
+            raise tarfile.ReadError(f"an extended header is longer than {_LONGEST_HEADER} bytes")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
 
 def _clean(name: str) -> str:
