@@ -135,6 +135,7 @@ bench: root build peers ## Measure launching beside the floor and other engines,
 	$(BIN)/python bench/events.py
 	$(BIN)/python bench/cli.py
 	$(BIN)/python bench/disk.py
+	$(BIN)/python bench/unpack.py
 	$(BIN)/python bench/opening.py
 
 .PHONY: peers

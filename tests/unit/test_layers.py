@@ -281,3 +281,29 @@ def test_a_compressed_file_is_unfolded(tmp_path: Path) -> None:
     with pytest.raises(_core.LayerError) as caught:
         _core.decompress_file(str(tmp_path / "bad"), str(tmp_path / "bad-made"), _core.CancelFlag())
     assert caught.value.args[0] == "source"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_what_is_made_has_its_permissions_under_any_umask(target: Path, umask: int) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, mode, kind in [
+            ("file", 0o666, tarfile.REGTYPE),
+            ("implied/suid", 0o6777, tarfile.REGTYPE),
+            ("dir", 0o777, tarfile.DIRTYPE),
+            ("sticky", 0o3777, tarfile.DIRTYPE),
+            ("fifo", 0o666, tarfile.FIFOTYPE),
+        ]:
+            info = tarfile.TarInfo(name)
+            info.mode, info.type = mode, kind
+            tar.addfile(info)
+    before = os.umask(umask)
+    try:
+        ingest(buffer.getvalue(), None, target)
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    found = {str(path.relative_to(target)): path.lstat().st_mode & 0o7777 for path in target.rglob("*")}
+    assert found == {
+        "file": 0o666, "implied": 0o755, "implied/suid": 0o6777, "dir": 0o777, "sticky": 0o3777, "fifo": 0o666
+    }  # fmt: skip
