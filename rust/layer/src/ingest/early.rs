@@ -49,20 +49,21 @@ impl Written {
     }
 
     /// Writes to the disk what the file system `on` has, again and again until
-    /// the end. What fails here fails at the end as well, where it is told.
-    pub fn follow(&self, on: &OwnedFd) {
+    /// the end. The kernel tells a failure once for each time that a file was
+    /// opened (syncfs(2)): it is told here, and not again in the end.
+    pub fn follow(&self, on: &OwnedFd) -> rustix::io::Result<()> {
         loop {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             while !state.due && !state.over {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             if state.over {
-                return;
+                return Ok(());
             }
             state.due = false;
             drop(state);
             let Ok(_turn) = TURN.try_lock() else { continue };
-            let _ = fs::syncfs(on);
+            fs::syncfs(on)?;
         }
     }
 }

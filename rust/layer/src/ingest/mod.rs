@@ -169,7 +169,11 @@ impl Ingest {
         };
         if let Some(on) = on {
             let shared = shared.clone();
-            ingest.spawn("layer-sync", move || shared.written.follow(&on))?;
+            ingest.spawn("layer-sync", move || {
+                if let Err(errno) = shared.written.follow(&on) {
+                    shared.fail(Error::step("write to the disk", b".")(errno), false);
+                }
+            })?;
         }
         let (unpacks, late) = (writer.is_some(), plan.expected.is_some());
         ingest.start("layer-read", {
@@ -239,13 +243,15 @@ impl Ingest {
                 return Err(Error::Cancelled);
             }
         }
+        drop(outcome);
+        self.join();
+        let mut outcome = self.shared.outcome();
         let (error, blob, writer) = (outcome.error.clone(), outcome.blob.take(), outcome.writer.take());
         let mut summary = outcome.summary.clone();
         drop(outcome);
         if writer.is_some() && summary.diff_id.is_empty() {
             summary.diff_id.clone_from(&summary.digest);
         }
-        self.join();
         let failed = error.as_ref().is_some_and(|error| !error.is_about_content());
         if let (Some(expected), false) = (&self.plan.expected, failed) {
             if *expected != summary.digest {
