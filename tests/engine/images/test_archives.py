@@ -6,6 +6,7 @@ import gzip
 import io
 import itertools
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -179,7 +180,7 @@ async def test_of_an_image_of_many_platforms_one_is_enough(tmp_path: Path) -> No
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
     async with store(tmp_path / "root") as (images, _):
         assert [each.id for each in await images.load(layout, platform="amd64")] == [amd.id]
-        with pytest.raises(ardock.NotFound, match=arm.digest):
+        with pytest.raises(ardock.NotFound, match="linux/arm64; it is for: linux/amd64"):
             await images.load(layout, platform="arm64")
         with pytest.raises(ardock.NotFound, match="linux/s390x"):
             await images.load(layout, platform="s390x")
@@ -251,3 +252,85 @@ async def test_all_of_an_archives_images_or_none(tmp_path: Path) -> None:
         with trio.fail_after(5):
             while kept(tmp_path / "root"):  # noqa: ASYNC110
                 await trio.sleep(0.01)
+
+
+async def test_no_archive_gives_a_digest_away(tmp_path: Path) -> None:
+    """What `busybox@sha256:...` is, its digest says, and not who wrote an archive."""
+    data = made.docker_archive({f"busybox@{made.digest(b'another')}": ONE})
+    async with store(tmp_path / "root") as (images, _):
+        with pytest.raises(ardock.InvalidArgument, match="cannot be given away"):
+            await images.load(chunks(data))
+        assert len(images) == 0
+
+
+async def test_an_archive_that_is_another_layers_is_no_archive_of_a_tree_that_is_here(tmp_path: Path) -> None:
+    genuine = made.image({"a": b"genuine"})
+    other = made.image({"a": b"hostile"})
+    # By its configuration it has the genuine layer, by its manifest another archive.
+    manifest = json.loads(genuine.manifest)
+    manifest["layers"] = json.loads(other.manifest)["layers"]
+    hostile = genuine._replace(config=genuine.config.replace(b"step 0", b"step 1"), layers=other.layers, manifest=b"")
+    manifest["config"]["digest"] = hostile.id
+    hostile = hostile._replace(manifest=json.dumps(manifest).encode())
+    async with store(tmp_path / "root") as (images, _):
+        await images.load(made.layout(tmp_path / "genuine", {"genuine:1": genuine}))
+        with pytest.raises(ContentDamaged, match="the image's configuration says"):
+            await images.load(made.layout(tmp_path / "hostile", {"hostile:1": hostile}))
+        assert made.shown(*images.layers_of("genuine:1")) == {"a": b"genuine"}
+        assert (await images.check()).problems == ()
+
+
+async def test_sizes_stay_when_another_archive_of_a_layer_comes(tmp_path: Path) -> None:
+    async with store(tmp_path / "root") as (images, _):
+        await images.load(chunks(made.docker_archive({"one:1": ONE})))
+        before = (await images.inspect("one:1")).info
+        await images.load(made.layout(tmp_path / "layout", {"one:2": ONE}))
+        after = (await images.inspect("one:2")).info
+        assert (before.size, before.files) == (after.size, after.files)
+        assert before.size == 3
+
+
+async def test_readers_that_stall_hold_nobody_up(tmp_path: Path) -> None:
+    large = made.image({"a": bytes(range(256)) * 40_000}, compress=False)
+    async with store(tmp_path / "root") as (images, _):
+        await images.load(made.layout(tmp_path / "layout", {"large:1": large}))
+
+        async def stall() -> None:
+            async with images.save(["large:1"]):
+                await trio.sleep_forever()
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(stall)
+                await trio.sleep(0.3)
+                await images.load(made.layout(tmp_path / "other", {"one:1": ONE}))
+                await images.remove("one:1")
+                nursery.cancel_scope.cancel()
+
+
+async def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    async with store(tmp_path / "root") as (images, _):
+        with trio.fail_after(5):
+            for path in (fifo, Path("/dev/null")):
+                with pytest.raises(ardock.InvalidArgument, match="neither a directory nor a file"):
+                    await images.load(path)
+
+
+async def test_a_header_without_end_is_no_header(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("x")
+    member.type, member.size = b"x", 64 << 20
+    (tmp_path / "archive").write_bytes(member.tobuf(tarfile.USTAR_FORMAT) + bytes(64 << 20))
+    async with store(tmp_path / "root") as (images, _):
+        with pytest.raises(ardock.InvalidArgument, match="extended header"):
+            await images.load(tmp_path / "archive")
+
+
+async def test_a_bare_repository_is_saved_with_all_its_tags(tmp_path: Path) -> None:
+    async with store(tmp_path / "a") as (images, _):
+        await images.load(made.layout(tmp_path / "layout", {"app:1": ONE, "app:2": TWO, "apple:1": TWO}))
+        data = await saved(images, "app")
+    async with store(tmp_path / "b") as (images, _):
+        assert [each.names for each in await images.load(chunks(data))] == [("app:1",), ("app:2",)]

@@ -14,6 +14,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from pathlib import Path
 from typing import Protocol
 
+import trio
+
 from ardock import _core
 from ardock.engine.containers.container import SHORT_ID, Container
 from ardock.engine.containers.freezing import frozen
@@ -102,9 +104,12 @@ class Contents:
             try:
                 yield found
             finally:
-                await in_thread(lambda: looking.__exit__(None, None, None))
+                with trio.CancelScope(shield=True):
+                    await in_thread(lambda: looking.__exit__(None, None, None))
         finally:
-            await in_thread(lambda: holding.__exit__(None, None, None))
+            # Whatever happens it goes on.
+            with trio.CancelScope(shield=True):
+                await in_thread(lambda: holding.__exit__(None, None, None))
 
     @contextmanager
     def directories(self, container: Container) -> Iterator[Directories]:

@@ -8,6 +8,7 @@ cgroup-v1/freezer-subsystem.rst).
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,8 +38,8 @@ def frozen(pid: int, engine_id: str, container_id: str) -> Iterator[None]:
             if _V1_FREEZER.is_dir():
                 stack.enter_context(_moved(pid, engine_id, container_id))
             else:
-                group = _UNIFIED / _group(pid, "").lstrip("/")
-                stack.callback(_write, group / "cgroup.freeze", "0")
+                group = _UNIFIED / _own(_group(pid, ""), engine_id)
+                stack.callback(_thaw, group / "cgroup.freeze", "0")
                 _write(group / "cgroup.freeze", "1")
                 _await(lambda: "frozen 1" in (group / "cgroup.events").read_text(encoding="ascii"), group)
         except OSError as error:
@@ -72,7 +73,7 @@ def _moved(pid: int, engine_id: str, container_id: str) -> Iterator[None]:
         _await(lambda: (group / "freezer.state").read_text(encoding="ascii").strip() == "FROZEN", group)
         yield
     finally:
-        _write(group / "freezer.state", "THAWED")
+        _thaw(group / "freezer.state", "THAWED")
         _move(group, home)
         _await(lambda: not (group / "cgroup.procs").read_text(encoding="ascii"), group)
         group.rmdir()
@@ -107,6 +108,29 @@ def _group(pid: int, controller: str) -> str:
         if controller in names.split(","):
             return group
     raise FileNotFoundError(2, f"no control group of {controller or 'version 2'}", f"/proc/{pid}/cgroup")
+
+
+def _own(group: str, engine_id: str) -> str:
+    """The container's own group: what runs in it may have made groups beneath, and moved to one.
+
+    Raises:
+        FileNotFoundError: It is none of this engine's: the process has ended, and another has its id.
+    """
+    parts = group.strip("/").split("/")
+    start = parts.index(f"ardock-{engine_id}") if f"ardock-{engine_id}" in parts else None
+    if start is None or len(parts) < start + 3:
+        raise FileNotFoundError(2, "no group of a container", group)
+    return "/".join(parts[: start + 3])
+
+
+def _thaw(path: Path, text: str) -> None:
+    """Its processes may have been killed meanwhile, and the group be gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        try:
+            _write(path, text)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import secrets
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from ardock.model.reference import DIGEST_DIGITS
 _ASIDE: Final = ".tmp-"
 _GONE: Final = ".gone-"
 _PIECE: Final = 1 << 20
+_LOG: Final = logging.getLogger("ardock.engine.images")
 
 
 class Blobs:
@@ -78,14 +80,22 @@ class Blobs:
         return sorted(self._sizes.keys() | self._unknown)
 
     def size(self, digest: str) -> int:
-        """Bytes of one that is there; 0 of one that is not."""
+        """Bytes of one that is there; 0 of one that is not. In the loop's thread: it looks, and remembers, in one step."""
         if digest in self._unknown:
-            self._unknown.discard(digest)
             try:
                 self._sizes[digest] = self.path(digest).stat().st_size
             except OSError:
                 return 0
+            self._unknown.discard(digest)
         return self._sizes.get(digest, 0)
+
+    def total(self) -> int:
+        """Bytes of all; blocks, and remembers nothing."""
+        total = 0
+        for digest in self.digests():
+            with contextlib.suppress(OSError):
+                total += self._sizes.get(digest) or self.path(digest).stat().st_size
+        return total
 
     def aside(self) -> Path:
         """A new path for a file that is to become a blob by `keep`, or to be removed by `discard`."""
@@ -107,8 +117,9 @@ class Blobs:
         except OSError as error:
             raise unusable(error) from error
         reach("blob.keep.after")
-        self._unknown.discard(digest)
+        # In this order: it is there, whoever looks in between.
         self._sizes[digest] = size
+        self._unknown.discard(digest)
 
     def put(self, data: bytes, digest: str | None = None) -> str:
         """Store a small content; blocks. It survives a loss of power.
@@ -199,10 +210,21 @@ class Blobs:
             self._sizes.pop(digest, None)
             self._unknown.discard(digest)
             path = self.folder / f"{_GONE}{secrets.token_hex(8)}"
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 self.path(digest).rename(path)
-                gone.append(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                # Nobody's any more, and the next opening removes it.
+                _LOG.warning("cannot remove %s: %s", digest, error)
+                continue
+            gone.append(path)
         return gone
+
+
+def digest_of(data: bytes) -> str:
+    """The SHA-256 of a small content, as a digest."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def discard(path: Path) -> None:

@@ -29,6 +29,7 @@ _INDEX: Final = "index.json"
 _MANIFEST: Final = "manifest.json"
 # More entries than any image has layers and documents: a hostile archive is not to fill the memory with its names.
 _MOST_ENTRIES: Final = 100_000
+_MOST_NAMES: Final = 32 << 20
 _LINKS: Final = 16
 _LONGEST_HEADER: Final = 1 << 20
 
@@ -84,10 +85,16 @@ class TarFiles:
         try:
             with path.open("rb") as file, tarfile.open(fileobj=_Headers(file), mode="r:") as archive:
                 size = path.stat().st_size
+                names = 0
                 for count, member in enumerate(archive):
                     if count >= _MOST_ENTRIES:
                         raise InvalidArgument(f"{what} has more than {_MOST_ENTRIES} entries: it is no image archive")
                     name = _clean(member.name)
+                    names += len(member.name) + len(member.linkname)
+                    if names > _MOST_NAMES:
+                        raise InvalidArgument(
+                            f"{what} has names of more than {_MOST_NAMES} bytes: it is no image archive"
+                        )
                     if member.isreg() and not member.issparse():
                         if member.offset_data + member.size > size:
                             raise InvalidArgument(f"{what} was cut off within {member.name!r}")
@@ -158,6 +165,8 @@ class Archive:
         index: Of an OCI layout; None: it is Docker's own format.
         images: What ``manifest.json`` has.
     """
+
+    local = True
 
     def __init__(self, files: Files, what: str) -> None:
         """Read the table of contents; blocks.

@@ -19,7 +19,7 @@ from ardock.engine.images.layers import Layers
 from ardock.engine.images.mirror import Mirror
 from ardock.engine.images.record import Record, encode
 from ardock.engine.state import Changes, NewEvent, State
-from ardock.model.errors import Conflict
+from ardock.model.errors import ArdockError, Conflict
 from ardock.protocol.image_methods import Removed
 
 # Configurations that are kept read: an engine runs few images at a time, and each launch needs its image's.
@@ -196,6 +196,8 @@ class Catalogue:
             else:
                 gone = (name,) if name else (*record.names, *record.digests)
             left = tuple([each for each in record.names if each not in gone])
+            if name and not by_digest:
+                gone = (*gone, *_digests_of_repository(record, name, left))
             digests = tuple([each for each in record.digests if each not in gone])
             if not left and not by_digest:
                 gone = (*gone, *(each for each in record.digests if each not in gone))
@@ -210,6 +212,7 @@ class Catalogue:
             with trio.CancelScope(shield=True):
                 kept = msgspec.structs.replace(record, names=left, digests=digests)
                 await self._remove([record] if deleted else [], [] if deleted else [kept], [(record, gone)], request)
+        await self._until_removed()
         return done
 
     async def prune(self, wanted: Callable[[Record], bool], *, every: bool) -> tuple[list[str], int]:
@@ -233,7 +236,13 @@ class Catalogue:
             with trio.CancelScope(shield=True):
                 told = [(record, (*record.names, *record.digests)) for record in going]
                 await self._remove(going, [], told, None)
+        await self._until_removed()
         return done, space
+
+    async def _until_removed(self) -> None:
+        """The disk has their room back. Not with the lock: others' changes need not wait for that."""
+        if self._layers is not None:
+            await self._layers.until_removed()
 
     # The inside
 
@@ -273,8 +282,8 @@ class Catalogue:
     ) -> None:
         """Rows first, then memory: what could not be written did not happen."""
         reach("image.keep.before")
-        await self._mirror.put(records)
         try:
+            await self._mirror.put(records)
             await self._state.commit_and_wait(
                 Changes(
                     events=tuple(events),
@@ -321,10 +330,10 @@ class Catalogue:
                 )
             )
             await self._mirror.drop(going)
-            await self._mirror.put(staying)
+            # It is done; on a full disk the copy is written by the next opening.
+            with contextlib.suppress(ArdockError):
+                await self._mirror.put(staying)
             reach("image.remove.rows")
-        if self._layers is not None:
-            await self._layers.until_removed()
 
     def _put(self, record: Record) -> None:
         former = self.index.by_id.get(record.id)
@@ -383,3 +392,11 @@ class Catalogue:
             name=name,
             attributes={"name": name} if name else {},
         )
+
+
+def _digests_of_repository(record: Record, name: str, left: Sequence[str]) -> tuple[str, ...]:
+    """The digests by which an image is known in a repository: they go with its last tag there."""
+    repository = name.rpartition(":")[0]
+    if any(each.rpartition(":")[0] == repository for each in left):
+        return ()
+    return tuple([each for each in record.digests if each.partition("@")[0] == repository])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -23,8 +24,11 @@ from ardock.model.image import Problem, Progress, StoreCheck
 class Checker:
     """Checks the stores of one engine."""
 
-    def __init__(self, catalogue: Catalogue, blobs: Blobs, layers: Layers) -> None:
-        """Of these."""
+    def __init__(
+        self, catalogue: Catalogue, blobs: Blobs, layers: Layers, in_use: Callable[[str], Sequence[str]]
+    ) -> None:
+        """Of these; `in_use` tells the containers of an image."""
+        self._in_use = in_use
         self._catalogue = catalogue
         self._blobs = blobs
         self._layers = layers
@@ -43,7 +47,7 @@ class Checker:
             if not whole and digest in self._blobs:
                 damaged.add(digest)
         layers, images = await self._trees(damaged, problems, tell)
-        problems += self._damaged(damaged)
+        problems += await self._damaged(damaged)
         return StoreCheck(
             blobs=len(digests),
             layers=layers,
@@ -87,10 +91,23 @@ class Checker:
         if layer.blob and layer.blob in self._blobs and layer.blob not in damaged:
             async with self._layers.making(below) as (key, target):
                 path = self._blobs.path(layer.blob)
-                await self._layers.unpack_into(target, lambda sink: sink.feed_file(path))
+                summary = await self._layers.unpack_into(target, lambda sink: sink.feed_file(path))
+                if summary.diff_id != layer.diff_id:
+                    return Problem(
+                        subject=layer.blob,
+                        what=f"the archive of another layer: of {summary.diff_id}, and not of {layer.diff_id}",
+                        remedy="remove the images that have it, and pull or load them again",
+                    )
                 wanted = await self._digest(key, below)
                 if found == wanted:
                     return None
+                users = self._users(chain) if found is not None else []
+                if users:
+                    return Problem(
+                        subject=subject,
+                        what=f"its files were changed on the disk, and containers run on it ({', '.join(users)})",
+                        remedy="remove these containers and check again: it is unpacked anew then",
+                    )
                 await self._layers.exchange(key, chain)
             if found is not None:
                 what = f"its files were changed on the disk: packed, they have the digest {found}, and had {wanted}"
@@ -104,6 +121,10 @@ class Checker:
             subject=subject, what=what, remedy="make the image anew: this layer has no archive to unpack again"
         )
 
+    def _users(self, chain: str) -> list[str]:
+        """Containers of the images that have a layer."""
+        return [user for record in self._catalogue.index if chain in record.chains for user in self._in_use(record.id)]
+
     async def _digest(self, name: str, below: tuple[str, ...]) -> str:
         flag = _core.CancelFlag()
 
@@ -115,9 +136,15 @@ class Checker:
 
         return await in_thread(run, flag)
 
-    def _damaged(self, damaged: set[str]) -> list[Problem]:
+    async def _damaged(self, damaged: set[str]) -> list[Problem]:
         problems = []
         for digest in sorted(damaged):
+            # It may have come anew since it was looked at. From here to its removal nobody else does anything.
+            if (await in_thread(partial(self._blobs.verify, digest, _core.CancelFlag())))[
+                0
+            ] or digest not in self._blobs:
+                continue
+            self._layers.drop([digest])
             users = [record for record in self._catalogue.index if digest in record.things]
             names = ", ".join(record.names[0] if record.names else short(record.id) for record in users) or "no image"
             problems.append(
@@ -127,8 +154,6 @@ class Checker:
                     remedy="removed" if not users else "removed: pull or load the image again",
                 )
             )
-        # An image that has lost one gets it again with the next pull.
-        self._layers.drop(sorted(damaged))
         return problems
 
 

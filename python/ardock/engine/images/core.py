@@ -40,10 +40,17 @@ def told(call: Callable[[], _T], what: str = "layer") -> _T:
         raise failed(f"{what}: {message}", number) from error
 
 
-async def in_thread(call: Callable[[], _T], flag: _core.CancelFlag | None = None) -> _T:
-    """Call in a thread of images'; cancelled, `flag` is set and the call awaited, and Cancelled is raised whatever it gave."""
+async def in_thread(call: Callable[[], _T], flag: _core.CancelFlag | None = None, *, own: bool = False) -> _T:
+    """Call in a thread of images'; cancelled, `flag` is set and the call awaited, and Cancelled is raised whatever it gave.
+
+    Args:
+        call: What blocks.
+        flag: Ends it.
+        own: It waits for somebody else (a reader, a writer), and takes no thread away from those who only work.
+    """
+    threads = trio.CapacityLimiter(1) if own else limiter
     if flag is None:
-        return await trio.to_thread.run_sync(call, limiter=limiter)
+        return await trio.to_thread.run_sync(call, limiter=threads)
 
     async def watch() -> None:
         try:
@@ -51,7 +58,7 @@ async def in_thread(call: Callable[[], _T], flag: _core.CancelFlag | None = None
         finally:
             flag.set()
 
-    result = await beside(watch, lambda: trio.to_thread.run_sync(call, limiter=limiter))
+    result = await beside(watch, lambda: trio.to_thread.run_sync(call, limiter=threads))
     await trio.lowlevel.checkpoint_if_cancelled()
     return result
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
+import msgspec
+
 from ardock.engine.content import Blobs, Lease
 from ardock.engine.images import platforms
 from ardock.engine.images.core import in_thread, together
@@ -78,7 +80,9 @@ class Fetcher:
             As `Layers.ensure`, `formats.read_any` and `Source.read`.
         """
         what, lease = transfer.what, transfer.lease
-        document, manifest = await self._choose(source, root, what, platforms.parse(transfer.platform))
+        document, manifest = await self._choose(
+            source, root, what, platforms.parse(transfer.platform), asked=bool(transfer.platform)
+        )
         check_size(manifest.config, what)
         data = await source.read(manifest.config, f"the configuration of {what}")
         image = read_config(data, what)
@@ -118,13 +122,15 @@ class Fetcher:
         await together([partial(ensure, number) for number in range(len(chains))])
         return tuple([made[number] for number in range(len(chains))])
 
-    async def _choose(self, source: Source, root: Document, what: str, wanted: Platform) -> tuple[Document, Manifest]:
+    async def _choose(
+        self, source: Source, root: Document, what: str, wanted: Platform, *, asked: bool
+    ) -> tuple[Document, Manifest]:
         document = root
         for _ in range(_DEEPEST):
             found = read_any(document.data, document.media_type, what)
             if isinstance(found, Manifest):
                 return document, found
-            descriptor = choose(found, what, wanted)
+            descriptor = choose(await in_thread(partial(_there, found, source)), what, wanted, asked=asked)
             check_size(descriptor, what)
             data = await source.read(descriptor, what)
             document = Document(descriptor.media_type, descriptor.digest, data)
@@ -144,8 +150,14 @@ def check_platform(offered: Platform, transfer: Transfer) -> None:
         raise NotFound(f"{transfer.what} is there for {offered} only, not for {wanted}", field="platform")
 
 
-def choose(index: Index, what: str, wanted: Platform) -> Descriptor:
-    """The manifest of an index that is for a platform.
+def _there(index: Index, source: Source) -> Index:
+    """An index without what the source lacks: an archive of an image of many platforms may have one alone."""
+    there = [descriptor for descriptor in index.manifests or [] if source.has(descriptor.digest)]
+    return msgspec.structs.replace(index, manifests=there) if there else index
+
+
+def choose(index: Index, what: str, wanted: Platform, *, asked: bool = True) -> Descriptor:
+    """The manifest of an index that is for a platform; one that is there alone, where none was asked for.
 
     Raises:
         NotFound: There is none; those that there are, are named.
@@ -155,6 +167,9 @@ def choose(index: Index, what: str, wanted: Platform) -> Descriptor:
     found = platforms.best(offers, wanted)
     if found is not None:
         return found
+    alone = [descriptor for platform, descriptor in offers if platform.os != "unknown"]
+    if len(alone) == 1 and not asked:
+        return alone[0]
     # An index without platforms has one image, under several names or none.
     plain = [descriptor for descriptor in manifests if descriptor.platform is None]
     if plain:

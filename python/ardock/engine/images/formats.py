@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -39,6 +39,9 @@ MOST_LAYERS: Final = 500
 """What an overlay can be made of (OVL_MAX_STACK)."""
 
 _T = TypeVar("_T")
+# What can be written down: ns of a signed number, until the year 2262.
+_LATEST: Final = (1 << 63) - 1
+_Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=_LATEST)]
 _FOREIGN: Final = re.compile(r"\.(?:foreign|nondistributable)\.|\.nondistributable\b")
 
 
@@ -55,7 +58,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     media_type: str
     digest: str
-    size: int
+    size: _Number
     annotations: dict[str, str] | None = None
     platform: Platform | None = None
 
@@ -81,11 +84,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
 
 class _Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="pascal"):
     test: list[str] | None = None
-    interval: int = 0
-    timeout: int = 0
-    start_period: int = 0
-    start_interval: int = 0
-    retries: int = 0
+    interval: _Number = 0
+    timeout: _Number = 0
+    start_period: _Number = 0
+    start_interval: _Number = 0
+    retries: _Number = 0
 
 
 class _Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="pascal"):
@@ -253,7 +256,10 @@ def read_config(data: bytes, what: str) -> Image:
         raise Unsupported(f"{what} has a root file system of type {rootfs.type!r}, and only layers are known")
     diff_ids = tuple(rootfs.diff_ids or ())
     for diff_id in diff_ids:
-        parse_digest(diff_id, field=f"{what}, diff_ids")
+        if parse_digest(diff_id, field=f"{what}, diff_ids").algorithm != "sha256":
+            raise Unsupported(
+                f"{what} has a layer whose diff id is not sha256 ({diff_id[:24]}...), and no other is taken"
+            )
     if len(diff_ids) > MOST_LAYERS:
         raise InvalidArgument(f"{what} has {len(diff_ids)} layers, and {MOST_LAYERS} can be mounted at most")
     made = iter(diff_ids)
@@ -362,7 +368,7 @@ _TIME: Final = re.compile(
 def _time(text: str | None) -> int:
     """Of a document's field. What is no time, or that of a clock that was never set (the year 1), is not known."""
     time = parse_time(text) if text else None
-    return max(0, time or 0)
+    return min(max(0, time or 0), _LATEST)
 
 
 def _config(config: _Config) -> ImageConfig:

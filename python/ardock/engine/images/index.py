@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -61,10 +62,16 @@ class Index:
         former = self.by_id.get(image_id)
         if former is None:
             return
-        for table, keys in ((self._by_name, former.names), (self._by_digest, former.digests)):
-            for key in keys:
-                if table.get(key) == image_id:
-                    del table[key]
+        for name in former.names:
+            if self._by_name.get(name) == image_id:
+                del self._by_name[name]
+        for digest in former.digests:
+            if self._by_digest.get(digest) == image_id:
+                del self._by_digest[digest]
+                # Two platforms of one index have the same.
+                for other in self.by_id.values():
+                    if other.id != image_id and digest in other.digests:
+                        self._by_digest[digest] = other.id
 
     def find(self, ref: str) -> tuple[Record, str]:
         """An image, and the name or digest by which it was found (empty: by its id). A name goes before the prefix of an id.
@@ -89,6 +96,20 @@ class Index:
             if known is not None:
                 return known
         return self._by_prefix(ref), ""
+
+    def all_tags(self, refs: Iterable[str]) -> list[str]:
+        """`refs`, with all tags of a repository in place of its bare name, as ``docker save`` takes it."""
+        found: list[str] = []
+        for ref in refs:
+            names: list[str] = []
+            if ref not in self.by_id and "@" not in ref:
+                with contextlib.suppress(InvalidArgument):
+                    reference = parse_reference(ref)
+                    if not reference.tag:
+                        start = f"{reference.familiar_name}:"
+                        names = sorted(name for name in self._by_name if name.startswith(start))
+            found += names or [ref]
+        return found
 
     def _by_reference(self, reference: Reference) -> tuple[Record, str] | None:
         if reference.digest:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import trio
 
 from ardock.engine.content import Lease
-from ardock.model.errors import ArdockError, EngineClosed
+from ardock.model.errors import ArdockError, Cancelled, EngineClosed
 from ardock.model.image import Progress
 
 Tell = Callable[[Progress], None]
@@ -42,13 +42,17 @@ class Job(Generic[_T]):
     async def run(self, work: Callable[[Job[_T]], Awaitable[_T]]) -> None:
         """Do it. Errors that are no `ArdockError` are faults of the engine's, and raised."""
         # Until it is done it has ended too early, whatever the reason.
-        self._error = EngineClosed("the engine is closed")
+        closed = self._error = EngineClosed("the engine is closed")
         try:
             with self._scope:
                 self._result = await work(self)
                 self._error = None
         except ArdockError as error:
-            self._error = error
+            # A source that its caller has closed says the same word of itself.
+            self._error = Cancelled(error.message) if isinstance(error, EngineClosed) else error
+        except BaseException:
+            self._error = closed
+            raise
         finally:
             self._done.set()
 
@@ -90,17 +94,28 @@ class Jobs(Generic[_T]):
         """How many there are."""
         return f"<Jobs: {len(self._by_key)} under way>"
 
-    async def join(self, key: str, work: Callable[[Job[_T]], Awaitable[_T]], lease: Lease, tell: Tell) -> _T:
+    async def join(self, key: str, work: Callable[[Job[_T]], Awaitable[_T]], lease: Lease, tell: Tell) -> _T | None:
         """The result of the work that has this key, which is begun unless it is under way.
 
+        None: somebody else had begun it, and it failed. Their source may be closed by now, or their credentials not do; whoever
+        only joined begins it anew, with their own.
+
         Raises:
-            ArdockError: What the work raised.
+            ArdockError: What the caller's own work raised.
         """
         job = self._by_key.get(key)
-        if job is None or job.over:
+        own = job is None or job.over
+        if job is None or own:
             job = self._by_key[key] = Job()
             self._nursery.start_soon(self._run, key, job, work)
-        return await job.result(lease, tell)
+        try:
+            return await job.result(lease, tell)
+        except EngineClosed:
+            raise
+        except ArdockError:
+            if own:
+                raise
+            return None
 
     async def _run(self, key: str, job: Job[_T], work: Callable[[Job[_T]], Awaitable[_T]]) -> None:
         try:

@@ -65,6 +65,7 @@ class Layers:
         self._nursery = nursery
         self._jobs: Jobs[Layer] = Jobs(nursery)
         self._turns = trio.CapacityLimiter(_AT_ONCE)
+        self._local_turns = trio.CapacityLimiter(_AT_ONCE)
         self._unpacked: set[str] = set()
         self._known: dict[str, Layer] = {}
         # Blobs that come in, and trees that are being removed, with what tells their end.
@@ -147,7 +148,8 @@ class Layers:
             lease.hold(chain_thing(wanted.chain), *filter(None, [blob]))
             job.tell(Progress(part=part, status="waiting", total=wanted.descriptor.size))
             layer = None
-            async with self._turn(blob):
+            known = self._known.get(wanted.chain) if wanted.chain in self._unpacked else None
+            async with self._turn(blob, local=source.local):
                 if not blob or blob not in self._blobs:
                     try:
                         layer = await self._receive(wanted, source, lease, job)
@@ -159,6 +161,10 @@ class Layers:
             if wanted.chain not in self._unpacked:
                 archive = layer.blob if layer is not None else blob
                 layer = await self._unpack(wanted, archive, job)
+            elif layer is not None and known is not None:
+                # Nobody has looked into it so far, and it is to be given away as this layer's.
+                await self._look_into(wanted, layer.blob)
+                layer = msgspec.structs.replace(layer, content=known.content, files=known.files)
             if layer is None:
                 layer = self._known.get(wanted.chain, Layer(diff_id=wanted.diff_id))
             self._known[wanted.chain] = layer
@@ -167,16 +173,26 @@ class Layers:
             job.tell(Progress(part=part, status="pulled", done=layer.size, total=layer.size))
             return layer
 
+    async def _look_into(self, wanted: Wanted, blob: str) -> None:
+        """Hold an archive, whose tree is here, against the diff id: unpack it, for nothing else.
+
+        Raises:
+            ContentDamaged: It is another layer's.
+        """
+        async with self.making(wanted.below) as (_, target):
+            path = self._blobs.path(blob)
+            self._check(wanted, await self.unpack_into(target, lambda sink: sink.feed_file(path)))
+
     @asynccontextmanager
-    async def _turn(self, blob: str) -> AsyncIterator[None]:
-        """Alone with this blob, as one of few."""
+    async def _turn(self, blob: str, *, local: bool) -> AsyncIterator[None]:
+        """Alone with this blob, as one of few; what comes from the disk does not wait for what comes from far away."""
         while blob and blob in self._coming:
             await self._coming[blob].wait()
         over = trio.Event()
         if blob:
             self._coming[blob] = over
         try:
-            async with self._turns:
+            async with self._local_turns if local else self._turns:
                 yield
         finally:
             if blob:
@@ -217,9 +233,11 @@ class Layers:
                 await self._commit(key, wanted.chain)
             return layer
         finally:
-            await self._clear(key)
-            with trio.CancelScope(shield=True):
-                await in_thread(lambda: discard(made))
+            try:
+                await self._clear(key)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await in_thread(lambda: discard(made))
 
     async def _unpack(self, wanted: Wanted, blob: str, job: Job[Layer]) -> Layer:
         """Its tree, from its archive in the store."""
@@ -275,7 +293,8 @@ class Layers:
 
     def _check(self, wanted: Wanted, summary: _core.LayerSummary) -> None:
         descriptor = wanted.descriptor
-        if descriptor.digest and descriptor.size and summary.size != descriptor.size:
+        # Of what is unpacked once more, the size is not asked again.
+        if descriptor.digest == summary.digest and descriptor.size and summary.size != descriptor.size:
             raise ContentDamaged(
                 f"layer {descriptor.digest}: {summary.size} bytes came, and its manifest says {descriptor.size}"
             )
@@ -300,7 +319,10 @@ class Layers:
         if layer.blob and layer.blob in self._blobs:
             return layer
         below = record.chains[:number][::-1]
-        return await self._jobs.join(f"pack {chain}", lambda job: self._pack(layer, chain, below, job), lease, tell)
+        made = None
+        while made is None:
+            made = await self._jobs.join(f"pack {chain}", lambda job: self._pack(layer, chain, below, job), lease, tell)
+        return made
 
     async def _pack(self, layer: Layer, chain: str, below: tuple[str, ...], job: Job[Layer]) -> Layer:
         job.tell(Progress(part=layer.diff_id, status="packing", total=layer.content))
@@ -388,6 +410,7 @@ class Layers:
                             )
                         ),
                         flag,
+                        own=True,
                     )
                 )
             finally:
@@ -414,6 +437,8 @@ class Layers:
     async def exchange(self, key: str, chain: str) -> None:
         """Put a tree of `making` in the place of a layer that is damaged or missing."""
         with trio.CancelScope(shield=True):
+            # If the next step fails it is gone, and comes again with the next pull or load.
+            self._unpacked.discard(chain)
             await in_thread(lambda: self.driver.remove(chain))
             await self._commit(key, chain)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,7 +14,7 @@ import trio
 
 from ardock import _core
 from ardock.engine.content import Blobs, Lease
-from ardock.engine.content.blobs import discard, write_all
+from ardock.engine.content.blobs import digest_of, discard, write_all
 from ardock.engine.content.disk import unreadable, unusable
 from ardock.engine.images import platforms
 from ardock.engine.images.archive import NAME, Archive, DockerImage, open_archive
@@ -24,7 +25,7 @@ from ardock.engine.images.formats import Descriptor, Index, read_config
 from ardock.engine.images.jobs import Tell
 from ardock.engine.images.pieces import pieces
 from ardock.engine.images.record import Record
-from ardock.model.errors import InvalidArgument
+from ardock.model.errors import InvalidArgument, Unsupported
 from ardock.model.image import Loaded, Progress
 from ardock.model.reference import parse_reference
 
@@ -63,7 +64,8 @@ class Loader:
     ) -> list[tuple[Record, list[str]]]:
         found: dict[str, tuple[Record, list[str]]] = {}
         if archive.index is not None:
-            for descriptor in _images_of(archive, archive.index):
+            index = archive.index
+            for descriptor in await in_thread(lambda: _images_of(archive, index)):
                 names = names_of(descriptor)
                 what = names[0] if names else f"image {descriptor.digest}"
                 root = Document(descriptor.media_type, descriptor.digest, await archive.read(descriptor, what))
@@ -86,8 +88,9 @@ class Loader:
         for name in image.layers or []:
             place = await in_thread(partial(archive.place, name))
             descriptors.append(Descriptor(media_type="", digest="", size=place.size, annotations={NAME: name}))
-        image_id = await in_thread(lambda: self._blobs.put(data))
+        image_id = digest_of(data)
         transfer.lease.hold(image_id)
+        await in_thread(lambda: self._blobs.put(data, image_id))
         layers = await self._fetcher.layers(archive, document, descriptors, transfer)
         return record_of(image_id, document, layers)
 
@@ -151,7 +154,7 @@ def names_of(descriptor: Descriptor) -> list[str]:
             continue
         try:
             reference = parse_reference(text)
-        except InvalidArgument:
+        except (InvalidArgument, Unsupported):
             continue
         if reference.tag or not reference.digest:
             return [msgspec.structs.replace(reference, digest="").tagged().familiar]
@@ -159,7 +162,14 @@ def names_of(descriptor: Descriptor) -> list[str]:
 
 
 def _tags(image: DockerImage) -> list[str]:
-    return [parse_reference(tag, field="RepoTags").tagged().familiar for tag in image.repo_tags or []]
+    names = []
+    for tag in image.repo_tags or []:
+        reference = parse_reference(tag, field="RepoTags")
+        # A digest says what an image is; an archive that gives one away would say that it is another.
+        if reference.digest:
+            raise InvalidArgument(f"RepoTags: {tag!r} has a digest, which cannot be given away", field="RepoTags")
+        names.append(reference.tagged().familiar)
+    return names
 
 
 def _images_of(archive: Archive, index: Index) -> list[Descriptor]:
@@ -170,8 +180,12 @@ def _images_of(archive: Archive, index: Index) -> list[Descriptor]:
 def _magic(path: Path) -> bytes:
     """A file's first bytes; none of a folder."""
     try:
-        if path.is_dir():
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
             return b""
+        # To open a named pipe is to wait for whoever writes.
+        if not stat.S_ISREG(kind):
+            raise InvalidArgument(f"source: {str(path)!r} is neither a directory nor a file", field="source")
         with path.open("rb") as file:
             return file.read(8)
     except OSError as error:

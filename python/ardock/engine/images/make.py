@@ -11,6 +11,7 @@ import msgspec
 
 from ardock import _core
 from ardock.engine.content import Blobs
+from ardock.engine.content.blobs import digest_of
 from ardock.engine.content.disk import unreadable
 from ardock.engine.images.catalogue import Catalogue
 from ardock.engine.images.core import in_thread, told
@@ -161,8 +162,9 @@ class Maker:
         chain = chain_ids(image.diff_ids)[-1]
         with self._catalogue.leases.lease() as lease:
             lease.hold(chain_thing(chain))
-            image_id = await in_thread(lambda: self._blobs.put(data))
+            image_id = digest_of(data)
             lease.hold(image_id)
+            await in_thread(lambda: self._blobs.put(data, image_id))
             await self._layers.keep(key, chain, layers[-1])
             record = record_of(image_id, image, layers, config_type=OCI_CONFIG)
             return await self._catalogue.keep(record, names=tuple(names), action=action)

@@ -35,7 +35,7 @@ async def outflow(write: Callable[[int, _core.CancelFlag], None]) -> AsyncIterat
 
     async def run() -> None:
         try:
-            await in_thread(lambda: write(writer, flag))
+            await in_thread(lambda: write(writer, flag), own=True)
         except (ArdockError, BrokenPipeError) as error:
             # Nobody reads it: whoever left does not ask why.
             if not left:

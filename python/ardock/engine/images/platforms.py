@@ -80,7 +80,7 @@ def fitness(offered: Platform, wanted: Platform) -> int | None:
 def _level(platform: Platform) -> int | None:
     default = {"amd64": "1", "arm64": "8", "arm": "7"}.get(platform.architecture, "")
     digits = (platform.variant or default).removeprefix("v")
-    return int(digits) if digits.isdecimal() else None
+    return int(digits) if digits.isdecimal() and len(digits) < 4 else None
 
 
 def best(offers: Iterable[tuple[Platform, _T]], wanted: Platform) -> _T | None:

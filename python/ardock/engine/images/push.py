@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from ardock.engine.content import Blobs, Lease
+from ardock.engine.content.blobs import digest_of
 from ardock.engine.content.disk import unusable
 from ardock.engine.images.catalogue import Catalogue
 from ardock.engine.images.core import in_thread, together
@@ -72,7 +73,7 @@ class Giver:
             FolderUnusable: The disk fails.
         """
         lease.hold(*record.things)
-        if record.manifest:
+        if record.manifest and record.manifest in self._blobs:
             data = await in_thread(lambda: self._blobs.read(record.manifest, most=MOST_BYTES))
             manifest = read_manifest(data, f"image {record.id}")
             if all(layer.digest in self._blobs for layer in manifest.layers or ()):
@@ -92,11 +93,15 @@ class Giver:
         ]
         config = Descriptor(media_type=OCI_CONFIG, digest=record.id, size=self._blobs.size(record.id))
         data = write_manifest(config, descriptors)
-        digest = await in_thread(lambda: self._blobs.put(data))
+        digest = digest_of(data)
         lease.hold(digest)
+        await in_thread(lambda: self._blobs.put(data, digest))
         made = tuple([layers[number] for number in range(len(record.layers))])
 
         def change(known: Record) -> Record:
+            # A pull may have brought the image's own meanwhile.
+            if known.manifest != record.manifest:
+                return known
             return msgspec.structs.replace(known, layers=made, manifest=digest, config_type=OCI_CONFIG)
 
         await self._catalogue.change(record.id, change)

@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 class RegistrySource:
     """An image of a repository."""
 
+    local = False
+
     def __init__(self, repository: Repository, *, mirrors: bool = True) -> None:
         """Of this one; without `mirrors` from its own registry alone."""
         self._repository = repository
         self._mirrors = mirrors
+
+    def has(self, digest: str) -> bool:
+        """See `Source`."""
+        return bool(digest)
 
     async def read(self, descriptor: Descriptor, what: str) -> bytes:
         """See `Source`."""

@@ -19,7 +19,7 @@ from ardock.engine.images import filters as image_filters
 from ardock.engine.images import platforms
 from ardock.engine.images.catalogue import Catalogue
 from ardock.engine.images.check import Checker, recovered
-from ardock.engine.images.core import in_thread, told
+from ardock.engine.images.core import in_thread
 from ardock.engine.images.fetch import Document, Fetcher, Transfer
 from ardock.engine.images.index import short
 from ardock.engine.images.layers import Layers
@@ -95,7 +95,7 @@ class Images:
         self._maker = Maker(root, self._catalogue, self._blobs, self._layers)
         self._giver = Giver(self._catalogue, self._blobs, self._layers)
         self._loader = Loader(self._catalogue, self._blobs, self._fetcher)
-        self._checker = Checker(self._catalogue, self._blobs, self._layers)
+        self._checker = Checker(self._catalogue, self._blobs, self._layers, in_use)
         self._directories: dict[str, tuple[str, ...]] = {}
 
     def __len__(self) -> int:
@@ -252,7 +252,7 @@ class Images:
         wanted = platforms.parse(platform)
         with self._catalogue.leases.lease() as lease:
             images: dict[str, tuple[Packaged, list[str]]] = {}
-            for ref in refs:
+            for ref in self._catalogue.index.all_tags(refs):
                 record, name = self._catalogue.index.find(ref)
                 if platform and platforms.fitness(record.platform, wanted) is None:
                     raise NotFound(f"{ref} is here for {record.platform}, not for {wanted}", field="platform")
@@ -334,10 +334,13 @@ class Images:
         record, _ = self._catalogue.index.find(image_ref)
         image = self._catalogue.config_of(record.id)
         image = msgspec.structs.replace(image, config=instructions.apply(config(image.config), changes))
-        async with self._settling(), found() as directories:
-            made = await self._maker.commit(
-                record, image, directories, names, author=author, message=message, command=command
-            )
+        # Held before anything is waited for: the image may be removed meanwhile.
+        with self._catalogue.leases.lease() as lease:
+            lease.hold(*record.things)
+            async with self._settling(), found() as directories:
+                made = await self._maker.commit(
+                    record, image, directories, names, author=author, message=message, command=command
+                )
         return made.info
 
     # Looking and removing
@@ -419,10 +422,7 @@ class Images:
             for record in records
         ]
 
-        def blobs() -> int:
-            return sum(self._blobs.size(digest) for digest in self._blobs.digests())
-
-        return lines, sum(sizes.values()), await in_thread(lambda: told(blobs))
+        return lines, sum(sizes.values()), await in_thread(self._blobs.total)
 
 
 def _naming(name: str) -> tuple[str, ...]:

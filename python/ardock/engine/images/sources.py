@@ -88,12 +88,23 @@ class Sink:
                 self._ingest.feed(data)
                 self.count += len(data)
 
-        await in_thread(lambda: told(run))
+        await in_thread(lambda: told(run), own=True)
         self._on_bytes(self.count)
 
 
 class Source(Protocol):
-    """Where one image comes from."""
+    """Where one image comes from.
+
+    Attributes:
+        local: From this machine's disk.
+    """
+
+    @property
+    def local(self) -> bool:
+        """From this machine's disk."""
+
+    def has(self, digest: str) -> bool:
+        """Whether it may have a blob; blocks. Of a source that is far away nobody knows before it is asked."""
 
     async def read(self, descriptor: Descriptor, what: str) -> bytes:
         """A document, verified.
