@@ -129,7 +129,7 @@ def test_what_fails_stops_no_other(commands: Commands) -> None:
         (["inspect", "nobody"], "no such object: nobody"),
         (["create", "--name", "runs", "--rootfs", "/", "true"], "in use"),
         (["create", "-m", "1m", "--rootfs", "/", "true"], "--memory: "),
-        (["create", "nobody", "true"], "nobody"),
+        (["create", "--pull", "never", "nobody", "true"], "nobody"),
         (["create", "--rootfs", "/none/there", "true"], "--rootfs: "),
         (["start", "broken"], "/nonexistent"),
     ],
@@ -193,7 +193,10 @@ def test_images_are_imported_used_listed_and_removed(commands: Commands) -> None
     refused = commands("image", "rm", "base:v1")
     assert (refused.returncode, refused.stdout) == (1, "")
     commands.ok("rm", "user")
-    assert commands.ok("image", "rm", "base:v1").splitlines() == ["Untagged: base:v1", f"Deleted: {by_path}"]
+    removed = commands.ok("image", "rm", "base:v1").splitlines()
+    assert removed[:2] == ["Untagged: base:v1", f"Deleted: {by_path}"]
+    # And its one layer.
+    assert [line.partition(":")[0] for line in removed] == ["Untagged", "Deleted", "Deleted"]
     assert commands.ok("image", "rm", "piped") == "Untagged: piped:latest"
     bad = commands("image", "import", "-", "bad", stdin=b"no tar" * 1000)
     assert bad.returncode == 1

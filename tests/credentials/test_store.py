@@ -125,9 +125,12 @@ def test_what_is_written_is_dockers_and_leaves_the_rest_alone(write: Callable[[o
 
 
 def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
-    os.umask(os.umask(0o077) & 0)
     store = CredentialStore(tmp_path / "new")
-    store.put("a", ALICE)
+    before = os.umask(0)
+    try:
+        store.put("a", ALICE)
+    finally:
+        os.umask(before)
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(store.path.parent.stat().st_mode) == 0o700
     # As the user has it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -65,6 +66,19 @@ async def engine(folders: Folders) -> AsyncIterator[Engine]:
 def rootfs(busybox_root: Path) -> str:
     """The busybox root as `rootfs`."""
     return str(busybox_root)
+
+
+@pytest.fixture
+def clean_rootfs(busybox_root: Path, tmp_path: Path) -> str:
+    """A busybox root of the test's own, as it was made: in the shared one containers without scratch have left mount points."""
+    own = tmp_path / "clean-root"
+    shutil.copytree(busybox_root, own, symlinks=True)
+    for left in ("etc/hosts", "etc/hostname", "etc/resolv.conf"):
+        (own / left).unlink(missing_ok=True)
+    for left in ("dev", "proc", "sys"):
+        if (own / left).exists():
+            (own / left).rmdir()
+    return str(own)
 
 
 @pytest.fixture(params=["own", "remote"])

@@ -24,6 +24,13 @@ from tests.engine.folders import Folders
 
 pytestmark = pytest.mark.root
 
+
+@pytest.fixture
+def rootfs(clean_rootfs: str) -> str:
+    """What is in an image of it is counted here."""
+    return clean_rootfs
+
+
 TOP = Path(__file__).parents[2]
 PLACES = (
     *(f"volume.{place}:{count}" for place in ("prepared", "settled", "unsettled", "discarding") for count in (1, 2, 5, 9)),

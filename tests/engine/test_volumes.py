@@ -23,6 +23,12 @@ from tests.engine.folders import Folders
 pytestmark = pytest.mark.root
 
 
+@pytest.fixture
+def rootfs(clean_rootfs: str) -> str:
+    """What is in an image of it is counted here."""
+    return clean_rootfs
+
+
 def at(target: str, source: str = "", **more: object) -> Mount:
     return Mount(type="volume", source=source, target=target, **more)  # type: ignore[arg-type]
 
