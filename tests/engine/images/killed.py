@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
+from ardock.engine.snapshots import Directories
 from tests.engine.images.stores import chunks, store
 from tests.engine.images.trees import archive
 
@@ -23,6 +26,15 @@ async def _do(root: Path, action: str, argument: str) -> None:
             await images.remove(argument)
         elif action == "prune":
             await images.prune(all=True)
+        elif action == "commit":
+
+            @asynccontextmanager
+            async def written() -> AsyncIterator[Directories]:
+                yield Directories(dirs=(argument,), below=images.layers_of("app:1"), layout="overlay")
+
+            await images.commit(
+                "app:1", written, "committed:1", config=lambda it: it, changes=(), author="", message="", command=""
+            )
         elif action == "tag":
             await images.tag(argument, "moved")
 

@@ -81,6 +81,23 @@ async def test_in_the_middle_of_an_import(tmp_path: Path, failpoint: str) -> Non
     assert len(await consistent(tmp_path / "root")) <= 1
 
 
+@pytest.mark.parametrize("failpoint", [point for point in POINTS if point.endswith(":1")])
+async def test_in_the_middle_of_a_commit(tmp_path: Path, failpoint: str) -> None:
+    root = tmp_path / "root"
+    async with store(root) as (images, _):
+        await images.load(made.layout(tmp_path / "layout", {"app:1": APP}))
+    upper = tmp_path / "upper"
+    (upper / "d").mkdir(parents=True)
+    (upper / "d" / "written").write_bytes(b"w" * 10_000)
+    killed(root, failpoint, "commit", str(upper))
+    ids = await consistent(root)
+    assert APP.id in ids
+    assert len(ids) <= 2
+    async with store(root) as (images, _):
+        if len(ids) == 2:
+            assert made.shown(*images.layers_of("committed:1"))["d/written"] == b"w" * 10_000
+
+
 @pytest.mark.parametrize("failpoint", ["commit.before:1", "commit.after:1", "image.remove.rows:1"])
 @pytest.mark.parametrize("action", ["remove", "prune"])
 async def test_in_the_middle_of_a_removal(tmp_path: Path, action: str, failpoint: str) -> None:
