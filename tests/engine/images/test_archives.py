@@ -334,3 +334,13 @@ async def test_a_bare_repository_is_saved_with_all_its_tags(tmp_path: Path) -> N
         data = await saved(images, "app")
     async with store(tmp_path / "b") as (images, _):
         assert [each.names for each in await images.load(chunks(data))] == [("app:1",), ("app:2",)]
+
+
+async def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path) -> None:
+    if shutil.which("zstd") is None:
+        pytest.skip("zstd is not installed")
+    bomb = (await trio.run_process(["zstd", "-c"], stdin=bytes(200 << 20), capture_stdout=True)).stdout
+    async with store(tmp_path / "root") as (images, _):
+        with pytest.raises(ardock.InvalidArgument, match="times as many"):
+            await images.load(chunks(bomb))
+        assert kept(tmp_path / "root") == []

@@ -10,10 +10,11 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::{Cancelled, Result};
 
-use super::{Decompressor, Media, BUFFER};
+use super::{check_ratio, check_size, Decompressor, Limits, Media, BUFFER};
 
 /// Writes what `source` holds, uncompressed, to the new file `target`; gives
-/// the number of bytes. What is not compressed is copied.
+/// the number of bytes. What is not compressed is copied; what unfolds beyond
+/// the limits of a layer is refused.
 pub fn decompress_file(source: &Path, target: &Path, cancelled: Cancelled<'_>) -> Result<u64> {
     let name = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
     let (from, to) = (name(source), name(target));
@@ -25,7 +26,8 @@ pub fn decompress_file(source: &Path, target: &Path, cancelled: Cancelled<'_>) -
     let mut input = vec![0; BUFFER];
     let mut output = Vec::with_capacity(4 * BUFFER);
     let mut stage: Option<Decompressor> = None;
-    let mut written = 0;
+    let limits = Limits::default();
+    let (mut taken, mut written) = (0, 0);
     loop {
         if cancelled() {
             return Err(Error::Cancelled);
@@ -36,6 +38,7 @@ pub fn decompress_file(source: &Path, target: &Path, cancelled: Cancelled<'_>) -
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Error::step("read", &from)(errno(&error))),
         };
+        taken += count as u64;
         let mut data = &input[..count];
         let stage = match &mut stage {
             Some(stage) => stage,
@@ -51,6 +54,8 @@ pub fn decompress_file(source: &Path, target: &Path, cancelled: Cancelled<'_>) -
             let more = !data.is_empty() || output.len() == output.capacity();
             target.write_all(&output).map_err(|error| Error::step("write", &to)(errno(&error)))?;
             written += output.len() as u64;
+            check_ratio(taken, written, &limits)?;
+            check_size(written, &limits)?;
             output.clear();
             if !more {
                 break;
